@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class AdminIntegrationsConfig(AppConfig):
+    name = "admin_integrations"

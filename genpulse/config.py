@@ -1,0 +1,226 @@
+"""All configuration, from the environment: one typed object, `config`.
+
+Names, aliases, defaults and units are those of docs/configuration.md. `load()` collects every
+complaint and raises `ConfigError` with one line per reason, so that an operator fixes all of them
+at once. Processes call it through Django's settings; tests set attributes of `config`.
+"""
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PLACEHOLDERS = ("change-me", "changeme", "super-secret", "secret", "admin", "password")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class ConfigError(Exception):
+    """The environment is unusable; `reasons` has one line for each thing to fix."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        self.reasons = reasons
+        super().__init__("\n".join(reasons))
+
+
+def seconds(value: Any) -> float | None:
+    """`30`, `30s`, `10m`, `2h`, `1d` or `none` -> seconds. Raises ValueError otherwise."""
+    if value is None or isinstance(value, (int, float)):
+        return value
+    text = str(value).strip().lower()
+    if text in {"", "none"}:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text)
+    if not match:
+        raise ValueError("want seconds, or a number with s, m, h or d")
+    return float(match[1]) * UNITS[match[2] or "s"]
+
+
+def per_minute(value: Any) -> int:
+    """`6000/min`, `6000` -> 6000 requests a minute; 0 switches the limit off."""
+    if isinstance(value, int):
+        return value
+    match = re.fullmatch(r"(\d+)(?:/min)?", str(value).strip())
+    if not match:
+        raise ValueError("want a number of requests a minute, such as 6000/min")
+    return int(match[1])
+
+
+def words(value: Any) -> Any:
+    """`a, b` -> `["a", "b"]`."""
+    return (
+        [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
+Seconds = Annotated[float, BeforeValidator(seconds)]
+OptionalSeconds = Annotated[float | None, BeforeValidator(seconds)]
+PerMinute = Annotated[int, BeforeValidator(per_minute)]
+Words = Annotated[list[str], NoDecode, BeforeValidator(words)]
+
+
+def named(*names: str) -> Any:
+    """The environment names of a field, the first one wins."""
+    return AliasChoices(*names)
+
+
+class Config(BaseSettings):
+    """See docs/configuration.md for the meaning of every name."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", env_file=None, populate_by_name=True, env_ignore_empty=True
+    )
+
+    environment: Literal["development", "production"] = Field(
+        "development", validation_alias=named("ENVIRONMENT", "ENV")
+    )
+    debug: bool = False
+    data_dir: Path = Field(Path(".genpulse"), validation_alias="GENPULSE_DATA")
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allowed_hosts: Words = []
+    base_url: str = Field("", validation_alias=named("BASE_URL", "PUBLIC_URL"))
+
+    # PostgreSQL and Redis
+    database_url: str = ""
+    db_host: str = ""
+    db_port: int = 5432
+    postgres_db: str = "genpulse"
+    postgres_user: str = "genpulse"
+    postgres_password: str = ""
+    mongo_url: str = ""
+    redis_url: str = ""
+    redis_host: str = ""
+    redis_port: int = 6379
+    redis_live_url: str = ""
+
+    # Secrets
+    secret_key: str = Field("", validation_alias=named("SECRET_KEY", "JWT_SECRET_KEY"))
+    encryption_keys: str = ""
+    admin_api_token: str = ""
+    service_api_token: str = ""
+    jwt_access_token_expires: int = 3600
+    jwt_refresh_token_expires: int = 604800
+
+    # Storage
+    storage_type: str = "local"
+    storage_local_path: Path | None = None
+    storage_base_url: str = ""
+
+    # Workers and loops: everything a test may want to scale
+    worker_id: str = Field(
+        default_factory=socket.gethostname,
+        validation_alias=named(
+            "WORKER_ID", "GEMINI_WORKER_ID", "QWEN_WORKER_ID", "DEEPSEEK_WORKER_ID"
+        ),
+    )
+    worker_concurrency: int = Field(
+        64, ge=1, le=1024, validation_alias=named("WORKER_CONCURRENCY", "ABILITY_TASK_MAX_WORKERS")
+    )
+    worker_queues: Words = Field([], validation_alias=named("WORKER_QUEUES", "STREAM_KEY"))
+    shutdown_grace: Seconds = 20
+    worker_max_rss: int = 1 << 30
+    lease_seconds: Seconds = 15
+    heartbeat_seconds: Seconds = 2
+    leader_seconds: Seconds = 3
+    tick_admit: Seconds = 0.25
+    tick_poll: Seconds = 0.5
+    tick_reap: Seconds = 1
+    tick_deliver: Seconds = 0.5
+    tick_chores: Seconds = 30
+    republish_seconds: Seconds = 5
+    recorder_window: Seconds = 0.005
+    find_delays: Annotated[
+        list[float],
+        NoDecode,
+        BeforeValidator(lambda v: [float(x) for x in v.split(",")] if isinstance(v, str) else v),
+    ] = [5, 30, 120, 600, 3600]
+    backoff_scale: float = 1.0
+
+    # Limits (0 = off)
+    rate_limit_write: PerMinute = 6000
+    rate_limit_read: PerMinute = 12000
+    rate_limit_login: PerMinute = 10
+    max_waiting_per_user: int = 10_000
+    max_concurrency_per_user: int = 0
+    max_body_bytes: int = 20 << 20
+    max_upload_bytes: int = 100 << 20
+    max_fanout_models: int = 10
+    sync_wait_max: Seconds = 590
+
+    # Money and keeping
+    signup_credits: str = "0"
+    unpriced_models: Literal["free", "refuse", ""] = ""
+    hold_ttl: Seconds = 86400
+    blocked_ttl: Seconds = 86400
+    verify_ttl: Seconds = 86400
+    result_retention: OptionalSeconds = None
+    event_retention: Seconds = 30 * 86400
+    store_false_ttl: Seconds = 3600
+
+    # Behaviour
+    sandbox_enabled: bool | None = None
+    default_family: str = ""
+    default_chat_model: str = "gemini-2.5-flash"
+    default_image_model: str = "stable-diffusion-3"
+    default_video_model: str = ""
+    context_turns: int = 10
+    context_tokens: int = 8000
+
+    # Doors
+    cors_allowed_origins: Words = []
+    outbound_allowed_hosts: Words | None = None
+    comfy_allowed_hosts: Words | None = None
+    dev_anonymous_user: str = ""
+    metrics_token: str = ""
+    flower_basic_auth: str = ""
+
+    # Logs
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_dir: Path | None = None
+    log_keep_days: int = 7
+    enable_db_log: bool = False
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in ("environment", "ENVIRONMENT", "ENV"):
+            if values.get(name) in {"prod", "dev"}:
+                values[name] = {"prod": "production", "dev": "development"}[values[name]]
+        return values
+
+    @model_validator(mode="after")
+    def _defaults_that_follow(self) -> Self:
+        development = not self.production
+        self.unpriced_models = self.unpriced_models or ("free" if development else "refuse")
+        if self.sandbox_enabled is None:
+            self.sandbox_enabled = development
+        if self.outbound_allowed_hosts is None:
+            self.outbound_allowed_hosts = ["127.0.0.1:*", "localhost:*"] if development else []
+        if self.comfy_allowed_hosts is None:
+            self.comfy_allowed_hosts = ["127.0.0.1:8188", "localhost:8188"] if development else []
+        self.storage_local_path = self.storage_local_path or self.data_dir / "assets"
+        self.log_dir = self.log_dir or self.data_dir / "logs"
+        self.base_url = self.base_url or f"http://127.0.0.1:{self.port}"
+        return self
+
+
+def load() -> Config:
+    """Read the environment. Raises ConfigError with every unusable value."""
+    try:
+        return Config()
+    except ValidationError as error:
+        raise ConfigError(
+            [f"{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
+        ) from None
+
+
+config = load()
