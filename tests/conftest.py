@@ -1,0 +1,62 @@
+"""A test session brings its own PostgreSQL and Valkey; they end with it, however it ends.
+
+One PostgreSQL serves all xdist workers (pytest-django makes a database for each); every worker has
+a Valkey of its own, because published messages know no databases. The servers must run before
+Django reads its settings, which is why this happens when the file is imported.
+"""
+
+import base64
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+import redis
+
+from genpulse.embedded import Postgres, Running, Valkey, free_port
+
+HOME = Path(tempfile.mkdtemp(prefix="genpulse-test-"))
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+servers: list[Running] = []
+
+
+def start_servers() -> None:
+    if not IS_WORKER:
+        postgres = Postgres(HOME / "postgres", throwaway=True)
+        servers.append(postgres.start())
+        os.environ["DATABASE_URL"] = postgres.url()
+    valkey = Valkey(HOME / "valkey", port=free_port(), throwaway=True)
+    servers.append(valkey.start())
+    os.environ.update(
+        REDIS_URL=valkey.url(0),
+        REDIS_LIVE_URL=valkey.url(1),
+        GENPULSE_DATA=str(HOME / "data"),
+        SECRET_KEY="a-secret-that-only-tests-know-0123456789",
+        ENCRYPTION_KEYS="t1:" + base64.b64encode(bytes(range(32))).decode(),
+        DJANGO_SETTINGS_MODULE="genpulse.settings",
+    )
+    django.setup()
+
+
+def pytest_unconfigure() -> None:
+    while servers:
+        servers.pop().stop()
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+try:
+    start_servers()
+except BaseException:
+    pytest_unconfigure()
+    raise
+
+
+@pytest.fixture
+def clean_redis() -> Iterator[redis.Redis]:
+    """The live database (REDIS_LIVE_URL), after both databases were emptied."""
+    with redis.Redis.from_url(os.environ["REDIS_LIVE_URL"]) as client:
+        client.flushall()
+        yield client
