@@ -110,6 +110,19 @@ class Config(BaseSettings):
     storage_type: str = "local"
     storage_local_path: Path | None = None
     storage_base_url: str = ""
+    s3_endpoint_url: str = ""
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
+    s3_bucket_name: str = ""
+    s3_region_name: str = ""
+    oss_endpoint: str = ""
+    oss_region: str = ""
+    oss_bucket: str = ""
+    oss_access_key: str = Field("", validation_alias=named("OSS_ACCESS_KEY", "OSS_AK"))
+    oss_secret_key: str = Field("", validation_alias=named("OSS_SECRET_KEY", "OSS_SK"))
+    oss_public_domain: str = Field(
+        "", validation_alias=named("OSS_PUBLIC_DOMAIN", "OSS_DOWNLOAD_DOMAIN")
+    )
 
     # Workers and loops: everything a test may want to scale
     worker_id: str = Field(

@@ -93,6 +93,10 @@ def database(url: str) -> dict[str, Any]:
 
 DATABASES = {"default": database(config.database_url)}
 
+STORAGES = {
+    "default": {"BACKEND": f"media.storages.{config.storage_type}.Storage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
 STATIC_URL = "/static/"
 STATIC_ROOT = config.data_dir / "static"
 WHITENOISE_USE_FINDERS = True
