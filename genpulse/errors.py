@@ -10,6 +10,8 @@
     ├── NotFound                                            404
     ├── MethodNotAllowed                                    405
     ├── IdempotencyInProgress                               409
+    ├── HoldConflict                                        409, platform dialect only
+    │   └── HoldAlreadyResolved
     ├── Purged, CursorExpired                               410
     ├── BodyTooLarge                                        413
     ├── UnsupportedMediaType                                415
@@ -173,6 +175,18 @@ class IdempotencyInProgress(Problem):
     """The first request with this Idempotency-Key is still being written."""
 
     status, code = 409, "idempotency_in_progress"
+
+
+class HoldConflict(Problem):
+    """The hold has another amount, another owner or an end."""
+
+    status, code = 409, "hold_conflict"
+
+
+class HoldAlreadyResolved(HoldConflict):
+    """The hold was confirmed or released before."""
+
+    code = "hold_already_resolved"
 
 
 class Purged(Problem):
