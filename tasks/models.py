@@ -167,6 +167,7 @@ class Task(models.Model):
     rank = models.BigIntegerField(default=0)  # promoted tasks have a lower one
     attempt = models.PositiveIntegerField(default=0)  # the fencing token
     tries = models.PositiveIntegerField(default=0)  # attempts that ended with an error that counts
+    here = models.PositiveSmallIntegerField(default=0)  # ... in a row at the present executor
     crashes = models.PositiveSmallIntegerField(
         default=0
     )  # workers that died under it before acceptance

@@ -1,0 +1,415 @@
+"""The one writer of tasks: `apply(moves)`.
+
+One transaction, one order of statements, always: (1) race batches, (2) tasks, (3) attempts and contents,
+(4) events, (5) batches, (6) holds, (7) wallets with their journal. Rows of one kind are locked by id, so two groups
+with crossed rows wait for each other and never deadlock. What a move means is decided by `tasks.moves`, purely,
+between the lock and the write; a move that does not fit any more changes nothing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import OperationalError, transaction
+from psycopg import errors as pg
+from psycopg.types.json import Jsonb
+
+from genpulse import sql
+from genpulse.events.bells import ring_admit
+from genpulse.events.log import NewEvent, append
+from genpulse.money import to_credits
+from tasks.models import TERMINAL, Batch, Stage, Status
+from tasks.moves import Cancel, Canceled, Move, Settle, Succeed
+from tasks.state import MUTABLE, AttemptChange, NewAttempt, Step, TaskState
+from wallet import services as wallet
+
+READ = [field.name for field in fields(TaskState)]
+LOCK = f"SELECT {', '.join(READ)}, now() FROM tasks_task WHERE id = ANY(%s) ORDER BY id FOR UPDATE"  # noqa: S608
+UPDATE = (
+    f"UPDATE tasks_task AS t SET {', '.join(f'{name} = new.{name}' for name in MUTABLE)} FROM "  # noqa: S608
+    + sql.unnest({"id": "uuid", "old_status": "text", "old_attempt": "int", **MUTABLE})
+    + " WHERE t.id = new.id AND t.status = new.old_status AND t.attempt = new.old_attempt"
+)
+NEW_ATTEMPT = {
+    "task_id": "uuid",
+    "number": "int",
+    "account_id": "uuid",
+    "key_id": "uuid",
+    "family": "text",
+    "provider": "text",
+    "model": "text",
+    "executor_id": "uuid",
+    "executor": "text",
+    "credential_id": "uuid",
+    "submit_key": "uuid",
+    "alone": "boolean",
+    "published_at": "timestamptz",
+    "stage": "text",
+    "slot": "boolean",
+    "worker": "text",
+    "progress": "int",
+    "phase": "text",
+    "external_id": "text",
+    "finds": "int",
+    "possible_cost": "boolean",
+    "late": "boolean",
+    "outcome": "text",
+}
+CHANGED = {
+    "slot": "boolean",
+    "lease_until": "timestamptz",
+    "next_poll_at": "timestamptz",
+    "stage": "text",
+    "worker": "text",
+    "finds": "int",
+    "external_id": "text",
+    "accepted_at": "timestamptz",
+    "started_at": "timestamptz",
+    "finished_at": "timestamptz",
+    "result": "jsonb",
+    "vendor_cost": "bigint",
+    "possible_cost": "boolean",
+    "late": "boolean",
+    "outcome": "text",
+    "error": "jsonb",
+}
+OVERWRITTEN = {"slot", "lease_until", "next_poll_at"}
+UPDATE_ATTEMPT = (
+    "UPDATE tasks_attempt AS a SET "  # noqa: S608
+    + ", ".join(
+        f"{name} = new.{name}"
+        if name in OVERWRITTEN
+        else f"{name} = coalesce(new.{name}, a.{name})"
+        for name in CHANGED
+    )
+    + f" FROM {sql.unnest({'task_id': 'uuid', 'number': 'int', **CHANGED})}"
+    " WHERE a.task_id = new.task_id AND a.number = new.number"
+)
+UPDATE_CONTENT = (
+    "UPDATE tasks_taskcontent AS c SET output = coalesce(new.output, c.output),"  # noqa: S608
+    " usage = coalesce(new.usage, c.usage), error = coalesce(new.error, c.error) FROM "
+    + sql.unnest({"task_id": "uuid", "output": "jsonb", "usage": "jsonb", "error": "jsonb"})
+    + " WHERE c.task_id = new.task_id"
+)
+RACES = """
+SELECT b.id, b.winner_id FROM tasks_batch b
+WHERE b.mode = 'race' AND b.id IN (SELECT batch_id FROM tasks_task WHERE id = ANY(%s))
+ORDER BY b.id FOR UPDATE
+"""
+CLOSE_BATCHES = (
+    "UPDATE tasks_batch AS b SET open = b.open - new.ended,"  # noqa: S608
+    " finished_at = CASE WHEN b.open = new.ended THEN now() ELSE b.finished_at END FROM "
+    + sql.unnest({"id": "uuid", "ended": "int"})
+    + " WHERE b.id = new.id RETURNING b.id, b.account_id, b.open, b.winner_id"
+)
+RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a move: `task` is the row after it, None when no such task exists; `ok`: it changed something."""
+
+    move: Move
+    ok: bool
+    task: TaskState | None
+
+
+def apply(moves: Sequence[Move]) -> list[Applied]:
+    """Apply `moves` in order, together. Inside a transaction it joins that one.
+
+    Raises what the database raises; deadlocks, serialization failures and lock time-outs are tried again
+    when the transaction is our own.
+    """
+    if transaction.get_connection().in_atomic_block:
+        return _apply(moves)
+    for attempt in range(RETRIES):
+        try:
+            with transaction.atomic():
+                return _apply(moves)
+        except OperationalError as error:
+            if attempt == RETRIES - 1 or not passing(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def passing(error: OperationalError) -> bool:
+    """Would the same transaction succeed if it were tried again?"""
+    return isinstance(
+        error.__cause__, (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
+    )
+
+
+def _apply(moves: Sequence[Move]) -> list[Applied]:
+    ids = sorted({move.task_id for move in moves})
+    races: dict[UUID, UUID | None] = dict(sql.fetch(RACES, [ids]))
+    rows = sql.fetch(LOCK, [ids])
+    if not rows:
+        return [Applied(move, False, None) for move in moves]
+    now: datetime = rows[0][-1]
+    group = Group({row[0]: read(row) for row in rows}, races, now)
+    applied = [group.take(move) for move in moves]
+    group.write()
+    return applied
+
+
+def read(row: Sequence[Any]) -> TaskState:
+    values = dict(zip(READ, row, strict=False))
+    values["status"] = Status(values["status"])
+    return TaskState(**values)
+
+
+class Group:
+    """The tasks locked by one `apply`, as they are and as they become."""
+
+    def __init__(
+        self, tasks: dict[UUID, TaskState], races: dict[UUID, UUID | None], now: datetime
+    ) -> None:
+        self.before = tasks
+        self.after = dict(tasks)
+        self.races = races
+        self.winners: dict[UUID, UUID] = {}
+        self.now = now
+        self.steps: list[Step] = []
+        self.events: list[NewEvent] = []
+
+    def take(self, move: Move) -> Applied:
+        task = self.after.get(move.task_id)
+        if task is None:
+            return Applied(move, False, None)
+        step = self._raced(move, task).step(task, self.now)
+        if step is None:
+            return Applied(move, False, task)
+        step.task = self._number(step)
+        self.after[task.id] = step.task
+        self.steps.append(step)
+        if step.task.status == Status.SUCCEEDED and task.batch_id in self.races:
+            self.races[task.batch_id] = self.winners[task.batch_id] = task.id
+        return Applied(move, True, step.task)
+
+    def _raced(self, move: Move, task: TaskState) -> Move:
+        """A success after the winner's is canceled and uncharged."""
+        winner = self.races.get(task.batch_id) if task.batch_id else None
+        if winner is None or winner == task.id:
+            return move
+        lost = {"code": "canceled_by_race", "message": "Another task of the race was first."}
+        if isinstance(move, Succeed):
+            return Canceled(task_id=task.id, attempt=move.attempt, **lost)
+        if isinstance(move, Settle) and move.success:
+            return Cancel(task_id=task.id, by="race", **lost)
+        return move
+
+    def _number(self, step: Step) -> TaskState:
+        """Give the step's events their places in the task's own order."""
+        task = step.task
+        self.events.extend(
+            NewEvent(
+                account=task.account_id,
+                type=kind,
+                data=data,
+                at=self.now,
+                task=task.id,
+                batch=task.batch_id,
+                seq=number,
+            )
+            for number, (kind, data) in enumerate(step.events, task.seq + 1)
+        )
+        return replace(task, seq=task.seq + len(step.events))
+
+    def write(self) -> None:
+        if not self.steps:
+            return
+        self._write_tasks()
+        self._write_attempts()
+        self._write_contents()
+        append(self.events)
+        ended = [
+            task
+            for id_, task in self.after.items()
+            if task.status in TERMINAL and self.before[id_].status not in TERMINAL
+        ]
+        self._write_batches(ended)
+        self._settle(ended)
+        if ended or any(step.attempt or step.task.status == Status.QUEUED for step in self.steps):
+            transaction.on_commit(ring_admit, robust=True)
+
+    def _write_tasks(self) -> None:
+        changed = [id_ for id_ in self.after if self.after[id_] is not self.before[id_]]
+        rows = [
+            (
+                id_,
+                self.before[id_].status.value,
+                self.before[id_].attempt,
+                *self._values(self.after[id_]),
+            )
+            for id_ in changed
+        ]
+        if sql.execute(UPDATE, sql.columns(rows)) != len(rows):
+            raise AssertionError("a row under lock changed")
+
+    @staticmethod
+    def _values(task: TaskState) -> list[Any]:
+        return [task.status.value, *(getattr(task, name) for name in list(MUTABLE)[1:])]
+
+    def _write_attempts(self) -> None:
+        new = [(step.task, step.new_attempt) for step in self.steps if step.new_attempt]
+        sql.insert("tasks_attempt", NEW_ATTEMPT, [attempt_row(task, made) for task, made in new])
+        # Several steps of one attempt in a group: one row each, in order, merged to one update.
+        merged: dict[tuple[UUID, int], dict[str, Any]] = defaultdict(dict)
+        for step in self.steps:
+            if step.attempt:
+                merged[(step.task.id, step.attempt.number)].update(change_values(step.attempt))
+        if merged:
+            rows = [
+                (*key, *(values.get(name) for name in CHANGED)) for key, values in merged.items()
+            ]
+            sql.execute(UPDATE_ATTEMPT, sql.columns(rows))
+
+    def _write_contents(self) -> None:
+        rows = [
+            (step.task.id, json(step.output), json(step.usage), json(step.error))
+            for step in self.steps
+            if step.output is not None or step.usage is not None or step.error is not None
+        ]
+        if rows:
+            sql.execute(UPDATE_CONTENT, sql.columns(rows))
+
+    def _write_batches(self, ended: Sequence[TaskState]) -> None:
+        counts = Counter(task.batch_id for task in ended if task.batch_id)
+        if not counts:
+            return
+        ids = sorted(counts)
+        sql.fetch("SELECT 1 FROM tasks_batch WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [ids])
+        if self.winners:
+            sql.execute(
+                "UPDATE tasks_batch AS b SET winner_id = new.winner_id FROM "  # noqa: S608
+                + sql.unnest({"id": "uuid", "winner_id": "uuid"})
+                + " WHERE b.id = new.id",
+                sql.columns(list(self.winners.items())),
+            )
+            transaction.on_commit(partial(cancel_losers, list(self.winners)), robust=True)
+        rows = sql.fetch(CLOSE_BATCHES, sql.columns([(id_, counts[id_]) for id_ in ids]))
+        append(batch_ends([row for row in rows if row[2] == 0]))
+
+    def _settle(self, ended: Sequence[TaskState]) -> None:
+        wallet.settle(
+            [
+                wallet.Settlement(
+                    hold_id=task.hold_id,
+                    charge=task.charged if task.status == Status.SUCCEEDED else None,
+                )
+                for task in ended
+                if task.hold_id
+            ]
+        )
+
+
+def json(value: dict[str, Any] | None) -> Jsonb | None:
+    return None if value is None else Jsonb(value)
+
+
+def attempt_row(task: TaskState, made: NewAttempt) -> tuple[Any, ...]:
+    """In the order of NEW_ATTEMPT."""
+    return (
+        task.id,
+        made.number,
+        task.account_id,
+        task.key_id,
+        task.family,
+        task.provider,
+        task.model,
+        made.executor_id,
+        made.executor,
+        made.credential_id,
+        made.submit_key,
+        made.alone,
+        made.published_at,
+        Stage.ADMITTED.value,
+        True,
+        "",
+        0,
+        "",
+        "",
+        0,
+        False,
+        False,
+        "",
+    )
+
+
+def change_values(change: AttemptChange) -> dict[str, Any]:
+    """The columns a change touches; what it keeps is left out."""
+    values = {name: getattr(change, name) for name in CHANGED}
+    values["stage"] = change.stage.value if change.stage else None
+    values["result"], values["error"] = json(change.result), json(change.error)
+    return {
+        name: value for name, value in values.items() if name in OVERWRITTEN or value is not None
+    }
+
+
+def batch_ends(closed: Sequence[tuple[Any, ...]]) -> list[NewEvent]:
+    """The terminal event of each batch (id, account, open, winner) whose last child has just ended."""
+    if not closed:
+        return []
+    counts: dict[UUID, Counter[str]] = defaultdict(Counter)
+    charged: Counter[UUID] = Counter()
+    for batch, status, count, credits_ in sql.fetch(
+        "SELECT batch_id, status, count(*), sum(charged)::bigint FROM tasks_task"
+        " WHERE batch_id = ANY(%s) AND NOT superseded GROUP BY batch_id, status",
+        [[row[0] for row in closed]],
+    ):
+        counts[batch][status] = count
+        charged[batch] += credits_
+    return [
+        NewEvent(
+            account=account,
+            type=f"batch.{batch_outcome(counts[id_], winner)}",
+            data={
+                "counts": dict(counts[id_]),
+                "charged": to_credits(charged[id_]),
+                "winner_task_id": str(winner) if winner else None,
+            },
+            batch=id_,
+        )
+        for id_, account, _, winner in closed
+    ]
+
+
+def batch_outcome(counts: Counter[str], winner: UUID | None) -> str:
+    """`completed` (all succeeded, or the race is won), `partial` (some did), `failed` (none)."""
+    succeeded = counts[Status.SUCCEEDED.value]
+    if winner or succeeded == counts.total():
+        return "completed"
+    return "partial" if succeeded else "failed"
+
+
+def cancel_losers(batches: Sequence[UUID]) -> int:
+    """Cancel what still runs in races that are won; the number of tasks asked. Repeatable."""
+    rows = sql.fetch(
+        "SELECT t.id FROM tasks_task t JOIN tasks_batch b ON b.id = t.batch_id"
+        " WHERE b.id = ANY(%s) AND b.winner_id IS NOT NULL AND t.finished_at IS NULL"
+        " AND NOT t.cancel_requested AND t.id <> b.winner_id",
+        [list(batches)],
+    )
+    moves = [
+        Cancel(
+            task_id=id_,
+            by="race",
+            code="canceled_by_race",
+            message="Another task of the race was first.",
+        )
+        for (id_,) in rows
+    ]
+    return sum(applied.ok for applied in apply(moves)) if moves else 0
+
+
+def open_races() -> list[UUID]:
+    """Races that are won while children still run: their losers' cancel got lost with a process."""
+    return list(
+        Batch.objects.filter(mode=Batch.Mode.RACE, winner_id__isnull=False, open__gt=0).values_list(
+            "id", flat=True
+        )
+    )
