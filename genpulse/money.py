@@ -6,7 +6,7 @@
 from decimal import Decimal, InvalidOperation
 
 MICRO = 1_000_000
-LARGEST = 10**15 * MICRO  # far below bigint, so sums of many amounts cannot overflow it
+LARGEST = 10**10 * MICRO  # 10^16: the sum of 900 such amounts still fits a bigint
 
 
 def to_credits(micro: int) -> str:
