@@ -5,6 +5,8 @@ complaint and raises `ConfigError` with one line per reason, so that an operator
 at once. Processes call it through Django's settings; tests set attributes of `config`.
 """
 
+import hashlib
+import hmac
 import re
 import socket
 from pathlib import Path
@@ -13,16 +15,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-PLACEHOLDERS = ("change-me", "changeme", "super-secret", "secret", "admin", "password")
+from genpulse import addresses
+from genpulse.refusals import ConfigError, refusals
+
+__all__ = ["Config", "ConfigError", "config", "load"]
+
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class ConfigError(Exception):
-    """The environment is unusable; `reasons` has one line for each thing to fix."""
-
-    def __init__(self, reasons: list[str]) -> None:
-        self.reasons = reasons
-        super().__init__("\n".join(reasons))
 
 
 def seconds(value: Any) -> float | None:
@@ -110,6 +108,8 @@ class Config(BaseSettings):
     storage_type: str = "local"
     storage_local_path: Path | None = None
     storage_base_url: str = ""
+    upload_token_secret: str = ""
+    upload_token_ttl: Seconds = Field(3600, ge=1)
     s3_endpoint_url: str = ""
     s3_access_key: str = ""
     s3_secret_key: str = ""
@@ -123,6 +123,43 @@ class Config(BaseSettings):
     oss_public_domain: str = Field(
         "", validation_alias=named("OSS_PUBLIC_DOMAIN", "OSS_DOWNLOAD_DOMAIN")
     )
+    oss_root_prefix: str = "uploads"
+    oss_role_arn: str = ""
+    oss_sts_duration: int = 900
+    oss_sts_endpoint: str = ""
+    oss_callback_secret: str = ""
+    oss_allow_long_lived: bool = False
+
+    # Vendors: the first credential and executor of each
+    ark_api_key: str = Field("", validation_alias=named("ARK_API_KEY", "VOLCENGINE_API_KEY"))
+    ark_base_url: str = ""
+    openai_api_key: str = ""
+    openai_base_url: str = ""
+    gemini_api_key: str = ""
+    gemini_service_url: str = ""
+    deepseek_api_key: str = ""
+    deepseek_service_url: str = ""
+    dashscope_api_key: str = ""
+    dashscope_base_url: str = ""
+    llm_service_url: str = Field("", validation_alias=named("LLM_SERVICE_URL", "QWEN_SERVICE_URL"))
+    comfy_url: str = ""
+    coze_base_url: str = ""
+    coze_api_token: str = ""
+    coze_default_timeout: Seconds = 180
+    coze_loop_base_url: str = ""
+    ai_timeout: Seconds = 30
+    gemini_timeout: Seconds = 120
+    qwen_timeout: Seconds = 300
+    deepseek_timeout: Seconds = 300
+
+    # Agents
+    agent_jwt_secrets: str = ""
+    agent_jwt_default_kid: str = ""
+    agent_task_token_ttl: Seconds = 600
+    agent_heartbeat_token_ttl: Seconds = 3600
+    agent_task_timeout_seconds: Seconds = 3600
+    agent_manifest_base_url: str = ""
+    agent_offline_seconds: Seconds = 180
 
     # Workers and loops: everything a test may want to scale
     worker_id: str = Field(
@@ -181,8 +218,14 @@ class Config(BaseSettings):
     default_chat_model: str = "gemini-2.5-flash"
     default_image_model: str = "stable-diffusion-3"
     default_video_model: str = ""
+    default_image_provider: str = ""
+    default_video_provider: str = ""
+    default_audio_provider: str = ""
+    default_chat_provider: str = ""
     context_turns: int = 10
     context_tokens: int = 8000
+    refusal_phrases: Words = ["I cannot create images", "无法创建图片"]
+    ability_queue_limit: int = 10
 
     # Doors
     cors_allowed_origins: Words = []
@@ -191,12 +234,15 @@ class Config(BaseSettings):
     dev_anonymous_user: str = ""
     metrics_token: str = ""
     flower_basic_auth: str = ""
+    broker_serializer: str = Field("json", validation_alias="CELERY_TASK_SERIALIZER")
 
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_dir: Path | None = None
     log_keep_days: int = 7
     enable_db_log: bool = False
+    enable_detailed_logging: bool = False
+    sentry_dsn: str = ""
 
     @property
     def production(self) -> bool:
@@ -223,17 +269,48 @@ class Config(BaseSettings):
         self.storage_local_path = self.storage_local_path or self.data_dir / "assets"
         self.log_dir = self.log_dir or self.data_dir / "logs"
         self.base_url = self.base_url or f"http://127.0.0.1:{self.port}"
+        self.agent_manifest_base_url = self.agent_manifest_base_url or self.base_url
+        self._servers()
+        self._derived_secrets()
         return self
+
+    def _servers(self) -> None:
+        self.database_url = addresses.database_url(
+            self.database_url,
+            self.db_host,
+            self.db_port,
+            user=self.postgres_user,
+            password=self.postgres_password,
+            name=self.postgres_db,
+        )
+        if self.redis_host and not self.redis_url:
+            self.redis_url = f"redis://{self.redis_host}:{self.redis_port}/0"
+        self.redis_live_url = self.redis_live_url or addresses.next_database(self.redis_url)
+
+    def _derived_secrets(self) -> None:
+        """One secret less to configure each: the same on every machine of an installation."""
+        if not self.secret_key:
+            return
+        self.upload_token_secret = self.upload_token_secret or self._derive("upload-token")
+        self.agent_jwt_secrets = self.agent_jwt_secrets or f"k1:{self._derive('agent-token')}"
+
+    def _derive(self, purpose: str) -> str:
+        return hmac.digest(
+            self.secret_key.encode(), f"genpulse.{purpose}".encode(), hashlib.sha256
+        ).hex()
 
 
 def load() -> Config:
-    """Read the environment. Raises ConfigError with every unusable value."""
+    """Read the environment. Raises ConfigError with every unusable or, in production, unsafe value."""
     try:
-        return Config()
+        loaded = Config()
     except ValidationError as error:
         raise ConfigError(
             [f"{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
         ) from None
+    if reasons := refusals(loaded):
+        raise ConfigError(reasons)
+    return loaded
 
 
 config = load()
