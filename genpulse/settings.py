@@ -43,14 +43,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "genpulse.http.middleware.RequestIdMiddleware",
+    "genpulse.http.middleware.DoorMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.middleware.gzip.GZipMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "genpulse.http.middleware.StaticMiddleware",
+    "genpulse.http.middleware.SessionMiddleware",
+    "genpulse.http.middleware.AuthenticationMiddleware",
+    "genpulse.http.middleware.MessageMiddleware",
 ]
 
 TEMPLATES = [
@@ -144,8 +142,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["genpulse.auth.permissions.HasScope"],
     "DEFAULT_THROTTLE_CLASSES": ["genpulse.http.ratelimit.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["genpulse.http.parsing.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["genpulse.http.strict_json.StrictJSONParser"],
     "EXCEPTION_HANDLER": "genpulse.http.problems.exception_handler",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "genpulse.http.negotiation.FirstRenderer",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
 }

@@ -1,5 +1,12 @@
 """Every door, in the order they are tried. Paths are registered without a trailing slash and accept one."""
 
-from django.urls import URLPattern, URLResolver
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "genpulse.http.problems.bad_request"
+handler404 = "genpulse.http.problems.not_found"
+handler500 = "genpulse.http.problems.server_error"

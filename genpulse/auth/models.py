@@ -114,3 +114,16 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} (gp_live_{self.lookup}...)"
+
+
+class SpentToken(models.Model):
+    """A single-use token that was used; kept until it would have expired anyway."""
+
+    jti = models.UUIDField(primary_key=True)
+    mark = models.UUIDField(
+        default=new_id
+    )  # tells the caller that used it from those who came late
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.jti)

@@ -1,0 +1,66 @@
+"""Cursor lists: ordered by creation, stable while rows are added, one query."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+
+from genpulse.errors import FieldCode, ValidationFailed
+
+T = TypeVar("T", bound=Model)
+DEFAULT_LIMIT, LARGEST_LIMIT = 20, 100
+
+
+def paginate(
+    queryset: QuerySet[T], params: Mapping[str, str], render: Callable[[T], Any]
+) -> dict[str, Any]:
+    """`{"items", "next_cursor", "has_more"}` by primary key, which must grow with creation.
+
+    Reads `limit` (1-100), `cursor` and `order` (`desc`, `asc`) from `params`; raises ValidationFailed.
+    """
+    limit, order = _limit(params), _order(params)
+    if params.get("cursor"):
+        after = _read_cursor(queryset, params["cursor"])
+        queryset = queryset.filter(**{"pk__gt" if order == "asc" else "pk__lt": after})
+    rows = list(queryset.order_by("pk" if order == "asc" else "-pk")[: limit + 1])
+    more = len(rows) > limit
+    return {
+        "items": [render(row) for row in rows[:limit]],
+        "next_cursor": _cursor(rows[limit - 1]) if more else None,
+        "has_more": more,
+    }
+
+
+def _limit(params: Mapping[str, str]) -> int:
+    text = params.get("limit", str(DEFAULT_LIMIT))
+    if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
+        raise ValidationFailed.of("limit", "type", f"want a whole number from 1 to {LARGEST_LIMIT}")
+    limit = int(text)
+    if not 1 <= limit <= LARGEST_LIMIT:
+        code: FieldCode = "too_small" if limit < 1 else "too_large"
+        raise ValidationFailed.of("limit", code, f"must be from 1 to {LARGEST_LIMIT}")
+    return limit
+
+
+def _order(params: Mapping[str, str]) -> str:
+    order = params.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        raise ValidationFailed.of("order", "choice", "must be asc or desc")
+    return order
+
+
+def _cursor(row: Model) -> str:
+    return urlsafe_b64encode(f"1:{row.pk}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(queryset: QuerySet[T], text: str) -> Any:
+    try:
+        version, _, key = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
+        if version == "1":
+            return queryset.model._meta.pk.to_python(key)
+    except (ValueError, ValidationError):
+        pass
+    raise ValidationFailed.of("cursor", "format", "want next_cursor of an earlier answer")

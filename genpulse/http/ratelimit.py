@@ -1,0 +1,113 @@
+"""Token buckets in Redis, exact across processes: one Lua call decides and counts.
+
+The burst equals the limit. While Redis is away requests pass, and it is asked again a second later.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import redis
+import structlog
+from redis.commands.core import Script
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from genpulse.auth.credentials import Credential, credential_of
+from genpulse.config import config
+from genpulse.errors import RateLimited
+from genpulse.events.bells import live
+
+log = structlog.get_logger(__name__)
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+# Redis' own clock, so that processes with different clocks share one bucket. Times in milliseconds.
+TAKE = """
+local limit = tonumber(ARGV[1])
+local per_ms = limit / 60000
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = math.min(limit, (tonumber(kept[1]) or limit) + (now - (tonumber(kept[2]) or now)) * per_ms)
+local allowed = tokens >= 1
+if allowed then tokens = tokens - 1 end
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', now)
+redis.call('PEXPIRE', KEYS[1], 60000)
+local wait = allowed and 0 or math.ceil((1 - tokens) / per_ms)
+return {allowed and 1 or 0, math.floor(tokens), math.ceil((limit - tokens) / per_ms), wait}
+"""
+_away_until = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reset`: seconds until the bucket is full; `retry_after`: seconds until the next token."""
+
+    limit: int
+    allowed: bool
+    remaining: int
+    reset: int
+    retry_after: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.reset),
+        }
+
+
+@cache
+def _script() -> Script:
+    return live().register_script(TAKE)
+
+
+def take(bucket: str, limit: int) -> Verdict | None:
+    """Take one token of `limit` a minute; None when the limit is 0 (off) or Redis is away."""
+    global _away_until  # noqa: PLW0603 - one clock for the process
+    if limit <= 0 or time.monotonic() < _away_until:
+        return None
+    try:
+        allowed, remaining, full_ms, wait_ms = _script()(keys=[f"gp:rl:{bucket}"], args=[limit])
+    except redis.RedisError as error:
+        _away_until = time.monotonic() + 1
+        log.warning("ratelimit.off", error=type(error).__name__)
+        return None
+    return Verdict(
+        limit, bool(allowed), remaining, -(-full_ms // 1000), max(1, -(-wait_ms // 1000))
+    )
+
+
+def check(bucket: str, limit: int) -> Verdict | None:
+    """As `take`, but raises RateLimited instead of a refusal."""
+    verdict = take(bucket, limit)
+    if verdict is not None and not verdict.allowed:
+        raise RateLimited(f"More than {limit} requests a minute.", retry_after=verdict.retry_after)
+    return verdict
+
+
+def limits(credential: Credential) -> tuple[int, int]:
+    """(writes, reads) a minute; 0 = unlimited."""
+    if credential.names_others:
+        return 0, 0
+    return config.rate_limit_write, config.rate_limit_read
+
+
+class KeyThrottle(BaseThrottle):
+    """DRF's hook. The verdict stays on the request, so that every answer can carry its headers."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        credential = credential_of(request)
+        if credential is None or request.method == "OPTIONS":
+            return True
+        writes, reads = limits(credential)
+        kind, limit = ("r", reads) if request.method in SAFE else ("w", writes)
+        verdict = take(f"{kind}:{credential.type}:{credential.id}", limit)
+        request._request.rate = verdict  # type: ignore[attr-defined]
+        if verdict is not None and not verdict.allowed:
+            raise RateLimited(
+                f"More than {limit} requests a minute.", retry_after=verdict.retry_after
+            )
+        return True

@@ -1,0 +1,146 @@
+"""The base of every HTTP view: who asks, for whom, with what body."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, cast
+
+from django.db import connection
+from django.db.models import Model, QuerySet
+from django.http import QueryDict
+from pydantic import BaseModel
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from genpulse.auth import services
+from genpulse.auth.credentials import Credential, credential_of
+from genpulse.auth.models import Account, User
+from genpulse.errors import AuthenticationRequired, MalformedHeader
+from genpulse.http import idempotency, parsing
+from genpulse.http.idempotency import Answer
+
+M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R", bound=Model)
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class DoorView(APIView):
+    """What all doors share. `scopes`: method -> scope; a method without one takes any credential."""
+
+    request: Request
+    public: ClassVar[bool] = False
+    scopes: ClassVar[dict[str, str]] = {}
+    takes_session: ClassVar[bool] = False
+    takes_anonymous: ClassVar[bool] = False  # DEV_ANONYMOUS_USER counts here
+    _name: str | None = None
+
+    @property
+    def credential(self) -> Credential:
+        """Raises AuthenticationRequired on public paths without one."""
+        credential = credential_of(self.request)
+        if credential is None:
+            raise AuthenticationRequired
+        return credential
+
+    def act_for(self, name: str | None) -> None:
+        """Name the user acted for, as a dialect's body or query does."""
+        self._name = name or None
+
+    @property
+    def user(self) -> User:
+        """The user acted for. A write inside a transaction creates an unknown one, so that a refused
+        write creates none; elsewhere an unknown user is unsaved and owns nothing."""
+        writes = self.request.method not in READS
+        create = writes and connection.in_atomic_block
+        return services.acting_user(self.credential, self._name, create=create)
+
+    @property
+    def account(self) -> Account:
+        """The account acted for; see `user`."""
+        return self.user.account
+
+    def read_account(self) -> Account | None:
+        """Whose rows a list shows: `?user=` (or the acted-for user); None = everybody's, for admin."""
+        name = self.request.query_params.get("user") or self._name
+        if name is None and self.credential.has("admin"):
+            return None
+        return services.named_user(self.credential, name).account
+
+    def listed(self, queryset: QuerySet[R], field: str = "account_id") -> QuerySet[R]:
+        """Rows for a list: those of `read_account()`."""
+        account = self.read_account()
+        return queryset if account is None else queryset.filter(**{field: account.id})
+
+    def visible(self, queryset: QuerySet[R], field: str = "account_id") -> QuerySet[R]:
+        """Rows this credential may see one by one; credentials that may name anybody see all."""
+        if self._name is None and self.credential.names_others:
+            return queryset
+        account = services.named_user(self.credential, self._name).account
+        return queryset.filter(**{field: account.id})
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON object of the request; `{}` when it has no body."""
+        data = self.request.data
+        return data.dict() if isinstance(data, QueryDict) else cast(dict[str, Any], data)
+
+    def parse(self, model: type[M]) -> M:
+        """The body as a `model`. Raises ValidationFailed."""
+        return parsing.parse(model, self.body)
+
+    def query(self, model: type[M]) -> M:
+        """The query parameters as a `model`, which should ignore unknown ones. Raises ValidationFailed."""
+        return parsing.parse(model, self.request.query_params.dict())
+
+    def scope(self) -> idempotency.Scope | None:
+        """What the Idempotency-Key of this request counts for; None without one. JSON bodies only."""
+        key = idempotency.key_of(self.request.headers, self.body)
+        if key is None:
+            return None
+        return idempotency.Scope(
+            owner=self.user.name,
+            route=f"{self.request.method} {self.request.path_info}",
+            key=key,
+            fingerprint=idempotency.fingerprint(self.body),
+        )
+
+    def once(
+        self, create: Callable[[], Answer], refresh: idempotency.Refresh | None = None
+    ) -> Answer:
+        """Run `create` in one transaction, at most once for an Idempotency-Key."""
+        return idempotency.idempotent(self.scope(), create=create, refresh=refresh)
+
+    @staticmethod
+    def reply(answer: Answer) -> Response:
+        """The answer on the wire, with `Idempotency-Replayed` when it is one."""
+        replayed = {"Idempotency-Replayed": "true"} if answer.replayed else {}
+        return Response(answer.body, answer.status, headers={**answer.headers, **replayed})
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        return Response(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        return [] if self.public else super().get_authenticators()
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        verdict = getattr(request._request, "rate", None)
+        for name, value in verdict.headers.items() if verdict else ():
+            response.headers[name] = value
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        return {}
+
+
+class NativeView(DoorView):
+    """`/api/v1`: sessions are welcome, and `X-GenPulse-User` names the user acted for."""
+
+    takes_session = True
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        name = request.headers.get("X-GenPulse-User")
+        if name is not None and not (name.isascii() and name.isprintable() and name.strip()):
+            raise MalformedHeader("X-GenPulse-User must be a user's name.")
+        self.act_for(name)
