@@ -1,0 +1,59 @@
+"""What other rooms may ask of media; the modules behind it are its own business.
+
+Slow work (`prepare`, `adopt_data_uris`, `write_raw`, `load_input`, `fetch`) needs no transaction and no
+database. Rows (`insert_many`, `purge`) belong to the caller's transaction.
+"""
+
+from media.address import Purpose
+from media.assets import About, Data, discard, insert, insert_many, prepare, store
+from media.fetch import Fetched, FetchError, Posted, check_url, fetch, guarded_post
+from media.inputs import InputFile, adopt_data_uris, input_files, load_input, resolve_inputs
+from media.models import Asset
+from media.raw import delete_raw, open_raw, write_raw
+from media.refs import Reference, persistable, reference, sign, sign_key, with_url
+from media.removal import erase, purge, sweep
+from media.signing import SignedUrl
+from media.storages import storage
+from media.thumbnails import make_missing_thumbnails, make_thumbnails
+
+Prepared = Asset  # what `prepare` returns: an Asset without a row yet
+
+__all__ = [
+    "About",
+    "Asset",
+    "Data",
+    "FetchError",
+    "Fetched",
+    "InputFile",
+    "Posted",
+    "Prepared",
+    "Purpose",
+    "Reference",
+    "SignedUrl",
+    "adopt_data_uris",
+    "check_url",
+    "delete_raw",
+    "discard",
+    "erase",
+    "fetch",
+    "guarded_post",
+    "input_files",
+    "insert",
+    "insert_many",
+    "load_input",
+    "make_missing_thumbnails",
+    "make_thumbnails",
+    "open_raw",
+    "persistable",
+    "prepare",
+    "purge",
+    "reference",
+    "resolve_inputs",
+    "sign",
+    "sign_key",
+    "storage",
+    "store",
+    "sweep",
+    "with_url",
+    "write_raw",
+]
