@@ -16,6 +16,7 @@ AUTH_USER_MODEL = "accounts.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
+LOGGING_CONFIG = None  # genpulse.logging.configure() owns the log
 LANGUAGE_CODE = "en-us"
 APPEND_SLASH = False  # both spellings of a path are served; nobody is redirected because of a slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = config.max_body_bytes
