@@ -194,8 +194,8 @@ class Emit(Protocol):
 class Call:
     """One attempt, with all an adapter may know. Times are `time.monotonic()` seconds.
 
-    `model` is the vendor's id (aliases are resolved). `inputs` has one entry per media file, keyed by its place in
-    the input: `mask`, `video`, `audio`, `images.0`, `messages.0.content.1.image_url`.
+    `model` is the vendor's id (aliases are resolved). `inputs` has one entry per media file, keyed by the dotted place
+    of its text in the input: `mask`, `video`, `audio`, `images.0`, `messages.0.content.1.image_url.url`.
     `submit_key` is the same for every attempt of a task: the vendor's idempotency key, or our id of the job there.
     `client_id` names this worker at this executor, for vendors that address progress to a client.
     """
@@ -231,6 +231,17 @@ class Call:
     def given(self) -> dict[str, Any]:
         """The input as the caller sent it, in JSON types."""
         return self.params.given()
+
+    def filled(self, form: Callable[[Input], str]) -> dict[str, Any]:
+        """As `given`, each media file replaced by `form(file)`: `call.filled(Input.data_uri)`."""
+        data = self.given()
+        for place, file in self.inputs.items():
+            *path, last = (int(part) if part.isdigit() else part for part in place.split("."))
+            holder: Any = data
+            for part in path:
+                holder = holder[part]
+            holder[last] = form(file)
+        return data
 
     def media(self, name: str) -> list[Input]:
         """The files of one input name in the caller's order: `media("images")`, `media("mask")`."""
@@ -269,7 +280,7 @@ class Completed:
     """The work is done.
 
     `usage`: any of prompt_tokens, completion_tokens, total_tokens, images, seconds, characters, calls, megapixels.
-    `message`: the assistant message in OpenAI's shape (chat). `data`: JSON results without a file (embeddings,
+    `message`: the assistant message in OpenAI's shape (chat) plus `finish_reason`. `data`: JSON results without a file (embeddings,
     segments). `vendor_cost`: micro-credits, when the vendor says what it charged.
     """
 

@@ -69,30 +69,29 @@ def kind_of_status(status: int) -> ErrorKind:
     return "bad_input" if status >= 400 else "not_available"  # a redirect: the base URL is wrong
 
 
-def from_status(
-    status: int,
-    headers: Mapping[str, str],
-    *,
-    paid: bool,
-    readable: bool,
-    after_unknown: AfterUnknown,
-) -> ProviderError:
-    """An answer with a status that is no success. `readable`: the body is the vendor's JSON, not a gateway's page."""
+def from_status(status: int, headers: Mapping[str, str]) -> ProviderError:
+    """An answer with a status that is no success, when its body says nothing."""
     kind = kind_of_status(status)
-    retries: Literal[0, 1] | None = None
-    if paid and kind == "transient" and status >= 500:
-        if status in {502, 504} or not readable or after_unknown == "find":
-            return standard("unknown_outcome")
-        # A vendor that says so itself has normally neither started nor billed the work.
-        retries = 1 if after_unknown == "verify" else None
-    if headers.get("x-should-retry", "").lower() == "false" and kind == "transient":
-        retries = 0
-    wait = (
-        retry_after(headers, limits=status == 429)
-        if kind in {"rate_limited", "overloaded"}
-        else None
-    )
-    return standard(kind, retry_after=wait, retries=retries)
+    waits = kind in {"rate_limited", "overloaded"}
+    return standard(kind, retry_after=retry_after(headers, limits=status == 429) if waits else None)
+
+
+def after_paid(
+    problem: ProviderError, status: int, *, readable: bool, after_unknown: AfterUnknown
+) -> ProviderError:
+    """A paid request was answered with a server error: may it have been accepted all the same?
+
+    A gateway's 502 or 504, or a body that is not the vendor's JSON (`readable`), says nothing about the vendor. One
+    that says so itself has normally neither started nor billed the work: looked up if it can be, else sent at most
+    once more.
+    """
+    if problem.kind != "transient" or status < 500:
+        return problem
+    if status in {502, 504} or not readable or after_unknown == "find":
+        return standard("unknown_outcome")
+    if after_unknown == "verify" and problem.retries is None:
+        problem.retries = 1
+    return problem
 
 
 def from_transport(cause: Exception, *, sent: bool, paid: bool, late: bool) -> ProviderError:

@@ -251,13 +251,16 @@ class Session:
                 self._wires.discard(answer.wire)
 
     def _refusal(self, reply: Reply) -> ProviderError:
-        problem = self.explain(reply) or faults.from_status(
-            reply.status,
-            reply.headers,
-            paid=reply.paid,
-            readable=reply.readable,
-            after_unknown=self.after_unknown,
-        )
+        problem = self.explain(reply) or faults.from_status(reply.status, reply.headers)
+        if reply.paid:
+            problem = faults.after_paid(
+                problem, reply.status, readable=reply.readable, after_unknown=self.after_unknown
+            )
+        if (
+            reply.headers.get("x-should-retry", "").lower() == "false"
+            and problem.kind == "transient"
+        ):
+            problem.retries = 0
         problem.raw = problem.raw or f"HTTP {reply.status}\n{reply.raw}"
         return problem
 

@@ -1,0 +1,235 @@
+"""Chat as OpenAI-compatible servers speak it: request, answer, stream.
+
+    class Acme(Provider):
+        def submit(self, call: Call) -> Completed:
+            return openai_chat.complete(call, openai_chat.request(call))
+
+        def explain(self, reply: Reply) -> ProviderError | None:
+            return codes.explain(reply)
+
+A chat request is never `paid`: one that is lost is simply asked again.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from providers import faults
+from providers.base import Call, Completed, Emit, Input, ProviderError
+from providers.wire import codes, sse
+
+PATH = "/chat/completions"
+# Names of the shared input that a chat body takes as they are.
+SAME = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "reasoning_effort",
+)
+OPEN, CLOSE = "<think>", "</think>"
+
+
+def messages(call: Call) -> list[dict[str, Any]]:
+    """The conversation with media inlined; `prompt`, `system` and `images` become messages."""
+    data = call.filled(Input.data_uri)
+    found: list[dict[str, Any]] = list(data.get("messages", ()))
+    if data.get("system"):
+        found.insert(0, {"role": "system", "content": data["system"]})
+    if "prompt" in data or data.get("images"):
+        found.append({"role": "user", "content": _content(data)})
+    return found
+
+
+def _content(data: Mapping[str, Any]) -> str | list[dict[str, Any]]:
+    text = data.get("prompt", "")
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in data.get("images", ())]
+    return [{"type": "text", "text": text}, *images] if images else text
+
+
+def request(call: Call, **more: Any) -> dict[str, Any]:
+    """The body of a chat request. `more` is added; a None there leaves a field out."""
+    given = call.given()
+    body = {"model": call.model, "messages": messages(call), "stream": call.stream}
+    body |= {name: given[name] for name in SAME if name in given}
+    if call.stream:
+        body["stream_options"] = {"include_usage": True}
+    return {name: value for name, value in (body | more).items() if value is not None}
+
+
+def complete(call: Call, body: Mapping[str, Any], path: str = PATH) -> Completed:
+    """Ask and read the answer, streamed when `body["stream"]`. Raises ProviderError."""
+    if not body.get("stream"):
+        return answer(call.http.post(path, json=body).object())
+    with call.http.stream("POST", path, json=body) as stream:
+        if "json" in stream.headers.get("content-type", ""):  # a server that cannot stream
+            return answer(stream.read().object())
+        return collect(sse.events(stream.chunks()), call.emit)
+
+
+def answer(data: Mapping[str, Any]) -> Completed:
+    """A whole `chat.completion`. Raises ProviderError for refusals, for errors sent as success, for nothing."""
+    _raise_error(data)
+    choice = _first(data.get("choices"))
+    if not choice:
+        raise faults.bad_response(paid=False)
+    whole = Piece(usage=data.get("usage"))
+    whole.take(choice.get("message"), choice.get("finish_reason"))
+    whole.flush()
+    return whole.result()
+
+
+def collect(events: Iterator[sse.Event], emit: Emit) -> Completed:
+    """The chunks of a stream, told to `emit` as they come. Raises ProviderError, `upstream_cut` when it breaks off."""
+    whole = Piece()
+    for event in events:
+        if event.data.startswith("[DONE]"):
+            whole.finish_reason = whole.finish_reason or "stop"
+            break
+        chunk = sse.parsed(event.data)
+        _raise_error(chunk)
+        whole.usage = chunk.get("usage") or whole.usage
+        choice = _first(chunk.get("choices"))
+        text, reasoning, tools = whole.take(choice.get("delta"), choice.get("finish_reason"))
+        if text or reasoning or tools:
+            emit.delta(text, reasoning, tools or None)
+    if whole.finish_reason is None:
+        raise ProviderError("transient", "The provider's answer broke off.", "upstream_cut")
+    rest = whole.flush()
+    if any(rest):
+        emit.delta(*rest)
+    return whole.result()
+
+
+def _first(choices: Any) -> dict[str, Any]:
+    """The only choice asked for; the chunk with the usage has none."""
+    found = choices[:1] if isinstance(choices, list) else []
+    return found[0] if found and isinstance(found[0], dict) else {}
+
+
+def _raise_error(data: Mapping[str, Any]) -> None:
+    if not data.get("error"):
+        return
+    raise codes.problem_of(data, 200) or faults.standard("transient")
+
+
+class Thinking:
+    """Splits text that begins with <think>...</think>, as some hosts send it, into reasoning and answer."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._state = "start"
+
+    def feed(self, text: str) -> tuple[str, str]:
+        """The next piece of content -> (answer, reasoning) that are certain by now."""
+        if self._state == "answer":
+            return text, ""
+        self._held += text
+        if self._state == "start":
+            begin = self._held.lstrip()
+            if OPEN.startswith(begin[: len(OPEN)]) and len(begin) < len(OPEN):
+                return "", ""
+            if not begin.startswith(OPEN):
+                self._state = "answer"
+                return self.end()
+            self._state, self._held = "thinking", begin.removeprefix(OPEN)
+        return self._think()
+
+    def _think(self) -> tuple[str, str]:
+        thought, found, rest = self._held.partition(CLOSE)
+        if found:
+            self._state, self._held = "answer", ""
+            return rest.lstrip("\n"), thought
+        # The end of what came may be the begin of the closing mark.
+        keep = next((n for n in range(len(CLOSE) - 1, 0, -1) if thought.endswith(CLOSE[:n])), 0)
+        cut = len(thought) - keep
+        self._held = thought[cut:]
+        return "", thought[:cut]
+
+    def end(self) -> tuple[str, str]:
+        """What was still held back."""
+        held, self._held = self._held, ""
+        return ("", held) if self._state == "thinking" else (held, "")
+
+
+@dataclass
+class Piece:
+    """An answer as far as it has come."""
+
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    tools: dict[int, dict[str, Any]] = field(default_factory=dict)
+    finish_reason: str | None = None
+    usage: Any = None
+    thinking: Thinking = field(default_factory=Thinking)
+
+    def take(self, part: Any, finish_reason: Any) -> tuple[str, str, list[dict[str, Any]]]:
+        """A message or a delta; what it adds: text, reasoning, deltas of tool calls."""
+        if finish_reason and finish_reason != "null":  # DashScope sends the word until the end
+            self.finish_reason = str(finish_reason)
+        if not isinstance(part, dict):
+            return "", "", []
+        text, thought = self.thinking.feed(_text(part.get("content")))
+        thought = _text(part.get("reasoning_content") or part.get("reasoning")) + thought
+        self.refusal.append(_text(part.get("refusal")))
+        self._add(text, thought)
+        tools = part.get("tool_calls") or ()
+        return text, thought, [self._tool(delta) for delta in tools if isinstance(delta, dict)]
+
+    def flush(self) -> tuple[str, str]:
+        """What was held back as possible begin or end of thinking: text, reasoning."""
+        text, thought = self.thinking.end()
+        self._add(text, thought)
+        return text, thought
+
+    def _add(self, text: str, reasoning: str) -> None:
+        self.text.append(text)
+        self.reasoning.append(reasoning)
+
+    def _tool(self, delta: dict[str, Any]) -> dict[str, Any]:
+        """Names and ids come once, arguments in pieces."""
+        index = cast(int, delta.get("index", len(self.tools)))
+        call = self.tools.setdefault(
+            index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        )
+        call["id"] = delta.get("id") or call["id"]
+        function = delta.get("function") or {}
+        call["function"]["name"] = function.get("name") or call["function"]["name"]
+        call["function"]["arguments"] += _text(function.get("arguments"))
+        return delta | {"index": index}
+
+    def result(self) -> Completed:
+        """The finished answer. Raises ProviderError when it is a refusal or none at all."""
+        text, refusal = "".join(self.text), "".join(self.refusal)
+        if self.finish_reason == "content_filter" or refusal:
+            words = refusal or text or faults.MESSAGES["content_refused"]
+            raise ProviderError("content_refused", words, refusal=words)
+        if self.finish_reason == "insufficient_system_resource":
+            raise faults.standard("overloaded")
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if self.tools:
+            message["tool_calls"] = [self.tools[index] for index in sorted(self.tools)]
+        if any(self.reasoning):
+            message["reasoning_content"] = "".join(self.reasoning)
+        message["finish_reason"] = self.finish_reason or "stop"
+        return Completed(text=text, message=message, usage=usage(self.usage))
+
+
+def _text(value: Any) -> str:
+    """Content is a text, or a list of parts, or nothing."""
+    if isinstance(value, list):
+        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+    return value if isinstance(value, str) else ""
+
+
+def usage(data: Any) -> dict[str, float]:
+    """`prompt_tokens`, `completion_tokens`, `total_tokens` as far as the server counted them."""
+    if not isinstance(data, dict):
+        return {}
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return {name: data[name] for name in names if isinstance(data.get(name), int)}
