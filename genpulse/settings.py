@@ -46,6 +46,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "genpulse.http.middleware.DoorMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "genpulse.http.middleware.BodyLimitMiddleware",
     "genpulse.http.middleware.StaticMiddleware",
     "genpulse.http.middleware.SessionMiddleware",
     "genpulse.http.middleware.AuthenticationMiddleware",

@@ -20,8 +20,9 @@ from django.utils.cache import patch_vary_headers
 from django.utils.text import compress_string
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from genpulse.errors import MalformedHeader
+from genpulse.errors import BodyTooLarge, MalformedHeader
 from genpulse.http import problems
+from genpulse.http.asgi import TOO_LARGE
 from genpulse.ids import new_id
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
@@ -92,6 +93,29 @@ def leave(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     return response
 
 
+class BodyLimitMiddleware:
+    """Answers for bodies that `genpulse.http.asgi` has cut; below CORS, so that browsers can read it."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        limit = getattr(request, "scope", {}).get(TOO_LARGE)
+        if limit is None:
+            return self.get_response(request)
+        problem = BodyTooLarge(f"At most {limit} bytes are taken here.", limit=limit)
+        response = problems.answer(problem, request)
+        return _soon(response) if iscoroutinefunction(self) else response
+
+
+async def _soon(response: HttpResponse) -> HttpResponse:
+    return response
+
+
 def _compress(request: HttpRequest, response: HttpResponse) -> None:
     """Streams are left alone: an event held back in a compressor would come late."""
     if len(response.content) <= GZIP_FROM or response.has_header("Content-Encoding"):
@@ -151,5 +175,13 @@ class StaticMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
         if file is None:
             return self.get_response(request)
         if iscoroutinefunction(self):
-            return sync_to_async(self.serve, thread_sensitive=False)(file, request)
+            return sync_to_async(self.load, thread_sensitive=False)(file, request)
         return self.serve(file, request)
+
+    def load(self, file: Any, request: HttpRequest) -> HttpResponse:
+        """The file as a whole: ASGI would read a file response chunk by chunk in threads, with a warning."""
+        streamed = self.serve(file, request)
+        whole = HttpResponse(b"".join(streamed), status=streamed.status_code)
+        whole.headers = streamed.headers
+        streamed.close()
+        return whole
