@@ -182,6 +182,8 @@ class Config(BaseSettings):
     tick_reap: Seconds = 1
     tick_deliver: Seconds = 0.5
     tick_chores: Seconds = 30
+    poll_min: Seconds = 2
+    poll_max: Seconds = 30
     republish_seconds: Seconds = 5
     recorder_window: Seconds = 0.005
     find_delays: Annotated[

@@ -1,5 +1,6 @@
 """Set-based writes: many rows in one statement, whose text depends on the columns alone."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,10 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> int:
         return int(cursor.rowcount)
 
 
-def fetch(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+def fetch(statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
     """Run one query; all its rows."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
@@ -47,3 +51,8 @@ def fetch_dicts(statement: str, parameters: Sequence[Any] = ()) -> list[dict[str
         cursor.execute(statement, parameters)
         names: Iterable[str] = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def loads(value: Any) -> Any:
+    """A jsonb column of `fetch`: Django leaves them as text for its own field to read."""
+    return json.loads(value) if isinstance(value, str) else value

@@ -538,23 +538,34 @@ class Block(Move):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unblock(Move):
-    """blocked -> queued: somebody can serve its route (or the next model of its list) again."""
-
-    route_id: int | None = None
-    model: str | None = None
+    """blocked -> queued: somebody can serve its route again."""
 
     def step(self, task: TaskState, now: datetime) -> Step | None:
         if task.status != Status.BLOCKED:
+            return None
+        new = replace(task, status=Status.QUEUED, blocked_at=None, phase="")
+        return Step(task=new, events=[queued_event(new, "unblocked")])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reroute(Move):
+    """To the next model of its fall-back list, before it was ever admitted there."""
+
+    route_id: int
+    model: str
+
+    def step(self, task: TaskState, now: datetime) -> Step | None:
+        if task.status not in WAITING:
             return None
         new = replace(
             task,
             status=Status.QUEUED,
             blocked_at=None,
             phase="",
-            route_id=self.route_id or task.route_id,
-            model=self.model or task.model,
+            route_id=self.route_id,
+            model=self.model,
         )
-        return Step(task=new, events=[queued_event(new, "unblocked")])
+        return Step(task=new, events=[queued_event(new, "failover")])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

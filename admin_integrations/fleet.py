@@ -1,0 +1,291 @@
+"""The executors as the engine sees them at one moment: who could serve a route, who may, and who should.
+
+`Fleet.load()` reads four small tables; everything after it is pure. A verdict is one executor's answer to one
+route: eligible, or the reason why not. Reasons are the words of the public `explain`.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from genpulse import sql
+from genpulse.config import config
+
+# A cooldown with one of these reasons says that work is impossible there, not merely unwise now.
+HARD = {"not_available", "quota_exhausted", "bad_credentials"}
+# When nothing but these stands in the way everywhere, everything is tried.
+HEALTH = {"circuit_open", "unhealthy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorView:
+    id: UUID
+    name: str
+    type: str
+    dispatch: str
+    status: str
+    weight: int
+    max_concurrency: int
+    region: str
+    tags: tuple[str, ...]
+    models: frozenset[str] | None
+    loaded_model: str
+    config: Mapping[str, Any]
+    credentials: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialView:
+    id: UUID
+    name: str
+    usable: bool  # active, not expired, daily quota left
+    max_concurrency: int | None
+    usage_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CooldownView:
+    executor_id: UUID | None
+    credential_id: UUID | None
+    model: str
+    reason: str
+    until: datetime | None
+    over: bool  # its time has passed: one task may be let through
+    probing: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteView:
+    """What decides who may serve: see `tasks.models.Route`."""
+
+    id: int
+    family: str
+    provider: str
+    model: str = ""
+    action: str = ""
+    only: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
+    prefer: tuple[str, ...] = ()
+    region: str = ""
+    tags: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()  # executor ids that failed this work: only if nobody else can
+    refused: tuple[str, ...] = ()  # executor ids that cannot do this work at all
+    executor: str = ""  # id of the executor an action is bound to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    executor: ExecutorView
+    reason: str = "eligible"
+    detail: str = ""
+    credential_id: UUID | None = None
+    probe: CooldownView | None = None  # half-open: this one task decides
+
+    @property
+    def eligible(self) -> bool:
+        return self.reason == "eligible"
+
+    @property
+    def hopeless(self) -> bool:
+        """No waiting helps; somebody must change something."""
+        return self.reason in {
+            "disabled",
+            "excluded_by_request",
+            "region_mismatch",
+            "tag_mismatch",
+            "model_missing",
+            "node_missing",
+            "no_credential",
+        }
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "executor": self.executor.name,
+            "eligible": self.eligible,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    executors: tuple[ExecutorView, ...]
+    credentials: Mapping[UUID, CredentialView]
+    cooldowns: tuple[CooldownView, ...]
+    loaded_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def load(cls) -> "Fleet":
+        return cls(
+            executors=tuple(_executor(row) for row in sql.fetch_dicts(EXECUTORS)),
+            credentials={row["id"]: CredentialView(**row) for row in sql.fetch_dicts(CREDENTIALS)},
+            cooldowns=tuple(CooldownView(**row) for row in sql.fetch_dicts(COOLDOWNS)),
+        )
+
+    def verdicts(self, route: RouteView) -> list[Verdict]:
+        """One verdict for each executor of the route's provider; capacity is not looked at here."""
+        answers = [
+            self._judge(executor, route)
+            for executor in self.executors
+            if executor.type == route.provider
+        ]
+        if answers and not any(answer.eligible for answer in answers):
+            answers = [
+                Verdict(executor=answer.executor, credential_id=answer.credential_id)
+                if answer.reason in HEALTH or answer.reason == "tried"
+                else answer
+                for answer in answers
+            ]
+        return [
+            Verdict(
+                executor=a.executor,
+                reason="excluded_by_request",
+                detail="it failed this task before",
+            )
+            if a.reason == "tried"
+            else a
+            for a in answers
+        ]
+
+    def _judge(self, executor: ExecutorView, route: RouteView) -> Verdict:
+        reason, detail = standing_refusal(executor, route)
+        if reason:
+            return Verdict(executor=executor, reason=reason, detail=detail)
+        credential, why = self._credential(executor, route)
+        if why:
+            return Verdict(executor=executor, reason=why[0], detail=why[1])
+        cold = self._cooldown(executor.id, None, route.model)
+        if cold and not cold.over:
+            reason = cold.reason if cold.reason in HEALTH else "cooling_down"
+            return Verdict(
+                executor=executor, reason=reason, detail=cold.reason, credential_id=credential
+            )
+        if str(executor.id) in route.tried:
+            return Verdict(executor=executor, reason="tried", credential_id=credential)
+        return Verdict(executor=executor, credential_id=credential, probe=cold)
+
+    def _credential(
+        self, executor: ExecutorView, route: RouteView
+    ) -> tuple[UUID | None, tuple[str, str] | None]:
+        """The least used credential that may be used; an executor without any needs none."""
+        if not executor.credentials:
+            return None, None
+        known = [self.credentials[id_] for id_ in executor.credentials if id_ in self.credentials]
+        usable = [
+            credential
+            for credential in known
+            if credential.usable and not self._banned(executor.id, credential.id, route.model)
+        ]
+        if not usable:
+            return None, ("no_credential", "every key is disabled, expired or used up")
+        warm = [c for c in usable if not self._cold(executor.id, c.id, route.model)]
+        if not warm:
+            return None, ("cooling_down", "every key is cooling down")
+        return min(warm, key=lambda credential: credential.usage_count).id, None
+
+    def _cold(self, executor: UUID, credential: UUID, model: str) -> bool:
+        found = self._cooldown(executor, credential, model)
+        return found is not None and not found.over
+
+    def _banned(self, executor: UUID, credential: UUID, model: str) -> bool:
+        found = self._cooldown(executor, credential, model)
+        return found is not None and found.until is None
+
+    def _cooldown(self, executor: UUID, credential: UUID | None, model: str) -> CooldownView | None:
+        """The one that holds longest of those that apply."""
+        found = [
+            cold
+            for cold in self.cooldowns
+            if cold.executor_id in {None, executor}
+            and cold.credential_id == credential
+            and cold.model in {"", model}
+        ]
+        return min(found, key=lambda cold: (cold.over, cold.until is not None)) if found else None
+
+
+def standing_refusal(executor: ExecutorView, route: RouteView) -> tuple[str, str]:  # noqa: PLR0911 - one line a rule
+    """What the operator's wish, the request and the inventory say; ("", "") = nothing against it."""
+    if executor.status != "active":
+        word = {"inactive": "disabled"}.get(executor.status, executor.status)
+        return word, "switched off by the operator"
+    if executor.name in route.avoid or (route.only and executor.name not in route.only):
+        return "excluded_by_request", "the request leaves it out"
+    if route.executor and route.executor != str(executor.id):
+        return "excluded_by_request", "the action is bound to another executor"
+    if route.region and route.region != executor.region:
+        return "region_mismatch", f"it is in {executor.region or 'no region'}"
+    if not set(route.tags) <= set(executor.tags):
+        return "tag_mismatch", "it lacks a tag of the request"
+    if str(executor.id) in route.refused:
+        return "model_missing", "it said it cannot do this"
+    if route.model and executor.models is not None and route.model not in executor.models:
+        return "model_missing", "model not installed"
+    return "", ""
+
+
+def blocked(verdicts: Sequence[Verdict], provider: str) -> tuple[str, str] | None:
+    """Why nobody can serve, as (reason, sentence); None while somebody can or soon may."""
+    if not verdicts:
+        return "no_executor", f"no executor of provider {provider}; add one to serve this"
+    waits = [v for v in verdicts if not v.hopeless and v.detail not in HARD]
+    if waits:
+        return None
+    reason = min((v.reason for v in verdicts), key=lambda word: word == "disabled")
+    details = sorted({f"{v.executor.name}: {v.detail or v.reason}" for v in verdicts})
+    return reason, "nobody can serve this: " + "; ".join(details[:3])
+
+
+_cached: Fleet | None = None
+
+
+def current(max_age: float | None = None) -> Fleet:
+    """The fleet, at most half a second old: a change is honoured everywhere well within 2 s."""
+    global _cached  # noqa: PLW0603 - one snapshot per process
+    age = min(0.5, config.tick_admit) if max_age is None else max_age
+    if _cached is None or time.monotonic() - _cached.loaded_at > age:
+        _cached = Fleet.load()
+    return _cached
+
+
+def forget() -> None:
+    """This process has just changed an executor, a credential or a cooldown."""
+    global _cached  # noqa: PLW0603
+    _cached = None
+
+
+EXECUTORS = """
+SELECT e.id, e.name, e.type, e.dispatch, e.status, e.weight, e.max_concurrency, e.region, e.tags,
+       e.known_models, e.loaded_model, e.config,
+       coalesce(array_agg(l.credential_id) FILTER (WHERE l.credential_id IS NOT NULL), '{}') AS credentials
+FROM admin_integrations_executor e
+LEFT JOIN admin_integrations_executor_credentials l ON l.executor_id = e.id
+GROUP BY e.id ORDER BY e.name
+"""
+CREDENTIALS = """
+SELECT id, name, max_concurrency, usage_count,
+       status = 'active' AND (expire_at IS NULL OR expire_at > now())
+         AND (daily_quota IS NULL OR used_on IS DISTINCT FROM (now() AT TIME ZONE 'UTC')::date
+              OR used_today < daily_quota) AS usable
+FROM admin_integrations_credential
+"""
+COOLDOWNS = """
+SELECT executor_id, credential_id, model, reason, until, coalesce(until <= now(), false) AS over, probing
+FROM admin_integrations_cooldown
+"""
+
+
+def _executor(row: Mapping[str, Any]) -> ExecutorView:
+    values = dict(row)
+    models: Iterable[str] | None = values.pop("known_models")
+    return ExecutorView(
+        **{
+            **values,
+            "tags": tuple(values["tags"]),
+            "credentials": tuple(values["credentials"]),
+            "models": None if models is None else frozenset(models),
+            "config": sql.loads(values["config"]),
+        }
+    )

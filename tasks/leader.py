@@ -1,0 +1,43 @@
+"""The leader lease of admission: one row, one conditional UPDATE as the first statement of every round.
+
+It works through any pooler and fences zombies: a leader that slept finds its row taken over and steps down.
+"""
+
+import os
+import socket
+
+from genpulse import sql
+from genpulse.config import config
+from genpulse.ids import new_id
+
+SEED = "INSERT INTO tasks_orchestratorlease (id, holder, epoch) VALUES (1, '', 0) ON CONFLICT DO NOTHING"
+HOLD = """
+UPDATE tasks_orchestratorlease
+SET holder = %(me)s, epoch = CASE WHEN holder = %(me)s THEN epoch ELSE epoch + 1 END,
+    until = clock_timestamp() + make_interval(secs => %(life)s)
+WHERE id = 1 AND ((holder = %(me)s AND epoch = %(epoch)s) OR until < clock_timestamp())
+RETURNING epoch
+"""
+RELEASE = (
+    "UPDATE tasks_orchestratorlease SET until = clock_timestamp() WHERE id = 1 AND holder = %s"
+)
+
+
+class Lease:
+    """This process's claim to be the one that admits."""
+
+    def __init__(self) -> None:
+        self.me = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-6:]}"
+        self.epoch = -1
+        sql.execute(SEED)
+
+    def hold(self) -> bool:
+        """Take or renew it in the current transaction; False = somebody else has it."""
+        with_names = {"me": self.me, "epoch": self.epoch, "life": config.leader_seconds}
+        rows = sql.fetch(HOLD, with_names)
+        self.epoch = rows[0][0] if rows else -1
+        return bool(rows)
+
+    def release(self) -> None:
+        """Let the next one take over at once."""
+        sql.execute(RELEASE, [self.me])

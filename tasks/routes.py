@@ -1,0 +1,104 @@
+"""Routes: what makes tasks interchangeable for placement, found or made by a digest of all that decides."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from typing import Any
+from uuid import UUID
+
+from admin_integrations.fleet import Fleet, RouteView
+from genpulse import sql
+
+NEW = """
+INSERT INTO tasks_route (key, family, provider, model, workflow_id, action, filter, blocked, detail, verdicts)
+VALUES (%s, %s, %s, %s, NULL, %s, %s, '', '', '[]')
+ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING id
+"""
+READ = "SELECT id, family, provider, model, action, filter FROM tasks_route WHERE id = ANY(%s)"
+_known: dict[int, RouteView] = {}
+
+
+def find_or_make(view: RouteView) -> RouteView:
+    """`view` with its id. Routes are never deleted, so ids may be remembered for ever."""
+    values = {name: value for name, value in asdict(view).items() if name != "id"}
+    filters = {
+        name: value
+        for name, value in values.items()
+        if value and name not in {"family", "provider", "model", "action"}
+    }
+    key = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    found = replace(view, id=_id_of(key, view, json.dumps(filters)))
+    _known[found.id] = found
+    return found
+
+
+def _id_of(key: str, view: RouteView, filters: str) -> int:
+    known = _ids.get(key)
+    if known is None:
+        rows = sql.fetch(NEW, [key, view.family, view.provider, view.model, view.action, filters])
+        known = int(rows[0][0])
+        _ids[key] = known
+    return known
+
+
+_ids: dict[str, int] = {}
+
+
+def views(ids: set[int]) -> dict[int, RouteView]:
+    """The routes of these ids; they never change, so each is read once for a process."""
+    missing = ids - _known.keys()
+    if missing:
+        for row in sql.fetch_dicts(READ, [list(missing)]):
+            filters: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in sql.loads(row.pop("filter")).items()
+            }
+            _known[row["id"]] = RouteView(**row, **filters)
+    return {id_: _known[id_] for id_ in ids if id_ in _known}
+
+
+def forget() -> None:
+    """For tests, whose database is emptied under the process."""
+    _known.clear()
+    _ids.clear()
+
+
+def after_failure(
+    route: RouteView, executor: UUID, fleet: Fleet, *, hopeless: bool, models: list[str]
+) -> RouteView:
+    """Where work goes that must leave `executor`.
+
+    Another executor of the same model if there is one, else the next model of the task's list, else the same
+    executors again. `hopeless`: this executor can never do it.
+    """
+    mark = str(executor)
+    here = replace(
+        route,
+        tried=tuple(sorted({*route.tried, mark})),
+        refused=tuple(sorted({*route.refused, mark})) if hopeless else route.refused,
+    )
+    untried = [
+        verdict
+        for verdict in fleet.verdicts(here)
+        if not verdict.hopeless and str(verdict.executor.id) not in here.tried
+    ]
+    if untried or route.model not in models:
+        return here
+    following = models[models.index(route.model) + 1 :]
+    return next_model(route, following[0]) if following else here
+
+
+def next_model(route: RouteView, model: str) -> RouteView:
+    """The route of the next model of a fall-back list; its family and provider are looked up anew."""
+    from providers import registry
+
+    target = registry.resolve(model=model)
+    return replace(
+        route,
+        id=0,
+        model=target.model or model,
+        family=target.family,
+        provider=target.provider,
+        tried=(),
+        refused=(),
+    )
