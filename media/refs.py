@@ -69,6 +69,10 @@ def sign_key(
     return SignedUrl(theirs, ours.expires_at) if theirs else ours
 
 
+def sign_thumbnail(key: str) -> SignedUrl:
+    return sign_key(key, "image/webp", key.rpartition("/")[2])
+
+
 def disposition(content_type: str, filename: str, download: bool = False) -> str:
     """RFC 6266 with the name of RFC 5987; inline only for what a browser shows without running it."""
     mode = "inline" if content_type in sniff.INLINE and not download else "attachment"

@@ -1,15 +1,18 @@
 """Assets go in two steps: at once for everybody (`purge`), then their bytes and row (`erase`)."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from genpulse.events import log as events
 from media.models import Asset, Upload
-from media.storages import storage, upload_key
+from media.storages import storage
+from media.uploads import key_of, staging_key
 
 AT_ONCE = 100  # files erased by whoever deletes; the chore takes the rest
 
@@ -60,7 +63,16 @@ def erase(assets: Iterable[Asset]) -> int:
 def sweep(limit: int = 500) -> int:
     """Chore: purge expired assets, erase purged ones, drop uploads nobody finished; files erased."""
     purge(Asset.objects.filter(expires_at__lte=Now(), deleted_at__isnull=True)[:limit])
-    for upload in Upload.objects.filter(expires_at__lte=Now())[:limit]:
-        storage().delete(upload_key(upload.id))
-        upload.delete()
+    _drop_uploads(limit)
     return erase(Asset.objects.filter(deleted_at__isnull=False).order_by("deleted_at")[:limit])
+
+
+def _drop_uploads(limit: int) -> None:
+    """An hour after they expired, so that no upload is being finished just then."""
+    assets = Asset.objects.filter(id=OuterRef("id"))
+    old = Upload.objects.filter(expires_at__lte=Now() - timedelta(hours=1))
+    for upload in old.annotate(finished=Exists(assets))[:limit]:
+        storage().delete(staging_key(upload))
+        if not upload.finished:
+            storage().delete(key_of(upload))
+        upload.delete()

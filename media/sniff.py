@@ -44,6 +44,19 @@ EXTENSIONS = {
     "model/gltf-binary": "glb",
 }
 
+ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/x-png": "image/png",
+    "audio/mp3": "audio/mpeg",
+    "audio/x-wav": "audio/wav",
+    "audio/wave": "audio/wav",
+    "audio/vnd.wave": "audio/wav",
+    "audio/x-flac": "audio/flac",
+    "audio/opus": "audio/ogg",
+    "audio/x-m4a": "audio/mp4",
+    "video/x-m4v": "video/mp4",
+}
+
 PREFIXES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -67,6 +80,12 @@ BRANDS = {
     b"qt  ": "video/quicktime",
     b"M4A ": "audio/mp4",
     b"M4B ": "audio/mp4",
+}
+# Types that the rules below always find, so that other bytes cannot be one of them.
+RECOGNISED = (
+    IMAGES | {name for _, name in PREFIXES} | {"video/mp4", "video/webm", "audio/wav"}
+) - {
+    "audio/mpeg"  # a frame may start anywhere
 }
 # https://mimesniff.spec.whatwg.org/#identifying-a-resource-with-an-unknown-mime-type
 MARKUP = (
@@ -120,6 +139,22 @@ def settle(sniffed: str, declared: str | None) -> str:
     """The declared type counts only where the bytes say nothing, and only if no browser shows it."""
     harmless = declared in EXTENSIONS and declared not in INLINE
     return declared if sniffed == UNKNOWN and declared and harmless else sniffed
+
+
+def agree(declared: str, found: str) -> bool:
+    """May bytes of type `found` come under the name `declared`? Only what can be recognised must match."""
+    declared = ALIASES.get(declared, declared)
+    if declared in {found, UNKNOWN}:
+        return True
+    if _container(declared) and _container(declared) == _container(found):  # audio/webm, video/webm
+        return True
+    recognised = found in EXTENSIONS and found not in {"text/plain", "application/zip"}
+    return not recognised and found not in ACTIVE and declared not in RECOGNISED
+
+
+def _container(content_type: str) -> str:
+    major, _, minor = content_type.partition("/")
+    return minor if major in {"audio", "video"} else ""
 
 
 def _prefix(head: bytes) -> str | None:

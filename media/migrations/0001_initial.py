@@ -8,59 +8,165 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Asset',
+            name="Asset",
             fields=[
-                ('id', models.UUIDField(default=genpulse.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('key', models.TextField()),
-                ('thumbnail_key', models.TextField(null=True)),
-                ('sha256', models.CharField(max_length=64)),
-                ('content_type', models.CharField(max_length=100)),
-                ('kind', models.CharField(choices=[('image', 'Image'), ('video', 'Video'), ('audio', 'Audio'), ('text', 'Text'), ('file', 'File')], max_length=5)),
-                ('size', models.BigIntegerField()),
-                ('width', models.PositiveIntegerField(null=True)),
-                ('height', models.PositiveIntegerField(null=True)),
-                ('duration_seconds', models.FloatField(null=True)),
-                ('filename', models.CharField(max_length=255)),
-                ('origin', models.CharField(choices=[('upload', 'Upload'), ('result', 'Result'), ('input', 'Input')], max_length=6)),
-                ('task_id', models.UUIDField(null=True)),
-                ('batch_id', models.UUIDField(null=True)),
-                ('index', models.PositiveIntegerField(null=True)),
-                ('provenance', models.JSONField(default=dict)),
-                ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=64), default=list, size=None)),
-                ('metadata', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('expires_at', models.DateTimeField(null=True)),
-                ('deleted_at', models.DateTimeField(null=True)),
-                ('account', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.account')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=genpulse.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("key", models.TextField()),
+                ("thumbnail_key", models.TextField(null=True)),
+                ("sha256", models.CharField(max_length=64)),
+                ("content_type", models.CharField(max_length=100)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("image", "Image"),
+                            ("video", "Video"),
+                            ("audio", "Audio"),
+                            ("text", "Text"),
+                            ("file", "File"),
+                        ],
+                        max_length=5,
+                    ),
+                ),
+                ("size", models.BigIntegerField()),
+                ("width", models.PositiveIntegerField(null=True)),
+                ("height", models.PositiveIntegerField(null=True)),
+                ("duration_seconds", models.FloatField(null=True)),
+                ("filename", models.CharField(max_length=255)),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("upload", "Upload"), ("result", "Result"), ("input", "Input")],
+                        max_length=6,
+                    ),
+                ),
+                ("task_id", models.UUIDField(null=True)),
+                ("batch_id", models.UUIDField(null=True)),
+                ("index", models.PositiveIntegerField(null=True)),
+                ("provenance", models.JSONField(default=dict)),
+                (
+                    "tags",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=64), default=list, size=None
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("deleted_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('deleted_at__isnull', True)), fields=['account', 'id'], name='asset_list'), models.Index(condition=models.Q(('deleted_at__isnull', True)), fields=['account', 'sha256'], name='asset_by_hash'), models.Index(condition=models.Q(('task_id__isnull', False)), fields=['task_id', 'index'], name='asset_by_task'), models.Index(condition=models.Q(('batch_id__isnull', False)), fields=['batch_id'], name='asset_by_batch'), models.Index(condition=models.Q(('expires_at__isnull', False)), fields=['expires_at'], name='asset_expiry'), models.Index(condition=models.Q(('deleted_at__isnull', False)), fields=['deleted_at'], name='asset_to_erase'), models.Index(condition=models.Q(('kind', 'image'), ('thumbnail_key__isnull', True)), fields=['id'], name='asset_to_shrink')],
-                'constraints': [models.UniqueConstraint(fields=('key',), name='asset_key_once'), models.UniqueConstraint(condition=models.Q(('thumbnail_key__gt', '')), fields=('thumbnail_key',), name='asset_thumbnail_once'), models.CheckConstraint(condition=models.Q(('size__gte', 0)), name='asset_size_positive')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("deleted_at__isnull", True)),
+                        fields=["account", "id"],
+                        name="asset_list",
+                    ),
+                    models.Index(
+                        condition=models.Q(("deleted_at__isnull", True)),
+                        fields=["account", "sha256"],
+                        name="asset_by_hash",
+                    ),
+                    models.Index(
+                        condition=models.Q(("task_id__isnull", False)),
+                        fields=["task_id", "index"],
+                        name="asset_by_task",
+                    ),
+                    models.Index(
+                        condition=models.Q(("batch_id__isnull", False)),
+                        fields=["batch_id"],
+                        name="asset_by_batch",
+                    ),
+                    models.Index(
+                        condition=models.Q(("expires_at__isnull", False)),
+                        fields=["expires_at"],
+                        name="asset_expiry",
+                    ),
+                    models.Index(
+                        condition=models.Q(("deleted_at__isnull", False)),
+                        fields=["deleted_at"],
+                        name="asset_to_erase",
+                    ),
+                    models.Index(
+                        condition=models.Q(("kind", "image"), ("thumbnail_key__isnull", True)),
+                        fields=["id"],
+                        name="asset_to_shrink",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("key",), name="asset_key_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("thumbnail_key__gt", "")),
+                        fields=("thumbnail_key",),
+                        name="asset_thumbnail_once",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("size__gte", 0)), name="asset_size_positive"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Upload',
+            name="Upload",
             fields=[
-                ('id', models.UUIDField(default=genpulse.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('filename', models.CharField(max_length=255)),
-                ('content_type', models.CharField(max_length=100)),
-                ('size', models.BigIntegerField()),
-                ('sha256', models.CharField(default='', max_length=64)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('expires_at', models.DateTimeField()),
-                ('account', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.account')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=genpulse.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("filename", models.CharField(max_length=255)),
+                ("content_type", models.CharField(max_length=100)),
+                ("size", models.BigIntegerField()),
+                ("sha256", models.CharField(default="", max_length=64)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['expires_at'], name='upload_expiry')],
+                "indexes": [models.Index(fields=["expires_at"], name="upload_expiry")],
             },
         ),
     ]
