@@ -48,8 +48,14 @@ class Hold(models.Model):
     """Credits frozen for one task, resolved exactly once. `reference` is a client's own id for it."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    # No foreign key in the database here and in Entry: the wallet that every movement updates has it,
+    # and checking it again would lock the account row once for each hold and each leg.
     account = models.ForeignKey(
-        "accounts.Account", on_delete=models.PROTECT, related_name="holds", db_index=False
+        "accounts.Account",
+        on_delete=models.PROTECT,
+        related_name="holds",
+        db_index=False,
+        db_constraint=False,
     )
     # Plain ids: tasks lie above this layer.
     task_id = models.UUIDField(null=True, unique=True)
@@ -103,12 +109,12 @@ class JournalKind(models.TextChoices):
 
 
 class Journal(models.Model):
-    """One movement, never changed. `idem` makes a repeated deposit the same deposit."""
+    """One movement, never changed. `idem` (or "") makes a repeated deposit the same deposit."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     kind = models.CharField(max_length=10, choices=JournalKind)
     hold = models.ForeignKey(Hold, null=True, on_delete=models.PROTECT, db_index=False)
-    idem = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001 - null: not repeatable
+    idem = models.CharField(max_length=200, blank=True, default="")
     reason = models.CharField(max_length=200, blank=True, default="")
     reference = models.CharField(max_length=128, blank=True, default="")
     actor = models.CharField(max_length=128, blank=True, default="")
@@ -127,6 +133,9 @@ class Journal(models.Model):
                 condition=Q(kind__in=["hold", "charge", "release"], hold__isnull=False)
                 | Q(kind__in=["deposit", "adjustment"], hold__isnull=True),
                 name="journal_kind_has_hold",
+            ),
+            models.UniqueConstraint(
+                fields=["idem"], name="journal_idem_once", condition=~Q(idem="")
             ),
             models.UniqueConstraint(
                 fields=["hold"], name="journal_one_freeze", condition=Q(kind="hold")
@@ -148,7 +157,12 @@ class Entry(models.Model):
     id = models.BigAutoField(primary_key=True)
     journal = models.ForeignKey(Journal, on_delete=models.PROTECT, related_name="entries")
     account = models.ForeignKey(
-        "accounts.Account", null=True, on_delete=models.PROTECT, db_index=False, related_name="+"
+        "accounts.Account",
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     platform = models.CharField(max_length=8, blank=True, default="")
     account_seq = models.BigIntegerField(null=True)

@@ -5,7 +5,6 @@ id, then wallets by account id, last. A raised error leaves the transaction fit 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
@@ -14,11 +13,10 @@ from genpulse.errors import HoldAlreadyResolved, HoldConflict, InsufficientCredi
 from genpulse.events import log
 from genpulse.ids import new_id
 from genpulse.money import to_credits
-from wallet import holds
-from wallet.holds import Freeze, Resolved, Settlement
-from wallet.ledger import Line, Posted, post
-from wallet.models import Hold, HoldStatus, Journal, JournalKind, Wallet
-from wallet.statements import Transaction, transaction_of
+from wallet import holds, ledger
+from wallet.ledger import Line, Posted
+from wallet.models import Entry, Hold, HoldStatus, Journal, JournalKind, Wallet
+from wallet.types import Balance, Freeze, Held, Settled, Settlement
 
 __all__ = [
     "Balance",
@@ -38,36 +36,13 @@ __all__ = [
     "settle",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """What a wallet has now, and all it was ever given and charged."""
-
-    available: int = 0
-    held: int = 0
-    deposited: int = 0
-    charged: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """A hold that came to its end, and the balances right after it."""
-
-    account_id: UUID
-    task_id: UUID | None
-    amount: int
-    charged: int
-    released: int
-    available: int
-    held: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The hold of a client's reference, and what the wallet has left."""
-
-    hold_id: UUID
-    available: int
+EVENTS = {
+    JournalKind.HOLD: "wallet.held",
+    JournalKind.CHARGE: "wallet.charged",
+    JournalKind.RELEASE: "wallet.released",
+    JournalKind.DEPOSIT: "wallet.deposited",
+    JournalKind.ADJUSTMENT: "wallet.adjusted",
+}
 
 
 def balance(account_id: UUID) -> Balance:
@@ -82,10 +57,11 @@ def freeze_many(freezes: Sequence[Freeze]) -> dict[UUID, Balance]:
     """Make all the holds or none; answers the balances by account. Raises InsufficientCredits."""
     if not freezes:
         return {}
-    holds.insert(freezes)
+    lines = [_line_of(freeze) for freeze in freezes]
+    posted = _paid(lines, ledger.freeze(lines))
     return {
         after.account_id: Balance(after.available, after.held, after.deposited, after.charged)
-        for after in _pay_in(freezes)
+        for after in posted
     }
 
 
@@ -94,37 +70,11 @@ def settle(settlements: Sequence[Settlement], *, reason: str = "") -> dict[UUID,
     """End all the holds or none; answers by hold. Raises HoldAlreadyResolved when one is not open."""
     if not settlements:
         return {}
-    resolved = holds.resolve(settlements)
-    if len(resolved) < len(settlements):
+    posted = ledger.settle([(end.hold_id, end.charge) for end in settlements], reason)
+    if len(posted) < len(settlements):
         raise HoldAlreadyResolved
-    posted = post([_end_of(hold, reason) for hold in resolved])
-    ends = {
-        hold.hold_id: Settled(
-            account_id=hold.account_id,
-            task_id=hold.task_id,
-            amount=hold.amount,
-            charged=hold.charged,
-            released=hold.amount - hold.charged,
-            available=after.available,
-            held=after.held,
-        )
-        for hold, after in zip(resolved, posted, strict=True)
-    }
-    log.append([_end_event(hold, ends[hold.hold_id]) for hold in resolved])
-    return ends
-
-
-@transaction.atomic(savepoint=False)
-def freeze(account_id: UUID, reference: str, amount: int) -> Held:
-    """A hold that waits for `confirm`, `release` or a task that adopts it, at most HOLD_TTL.
-
-    Repeated with the same amount: the same hold. Raises HoldConflict for another amount or a
-    reference that is spent, InsufficientCredits.
-    """
-    hold_id = adopt(
-        Freeze(hold_id=new_id(), account_id=account_id, amount=amount, reference=reference)
-    )
-    return Held(hold_id, balance(account_id).available)
+    log.append([_hold_event(after) for after in posted])
+    return {after.hold_id: _settled(after) for after in posted if after.hold_id}
 
 
 @transaction.atomic(savepoint=False)
@@ -137,8 +87,20 @@ def adopt(wanted: Freeze) -> UUID:
     if hold_id is None:
         raise HoldConflict
     if hold_id == wanted.hold_id:
-        _pay_in([wanted])
+        lines = [_line_of(wanted)]
+        _paid(lines, ledger.post(lines))
     return hold_id
+
+
+@transaction.atomic(savepoint=False)
+def freeze(account_id: UUID, reference: str, amount: int) -> Held:
+    """A hold that waits for `confirm`, `release` or a task that adopts it, at most HOLD_TTL.
+
+    Repeated with the same amount: the same hold. Raises HoldConflict for another amount or a
+    reference that is spent, InsufficientCredits.
+    """
+    wanted = Freeze(hold_id=new_id(), account_id=account_id, amount=amount, reference=reference)
+    return Held(adopt(wanted), balance(account_id).available)
 
 
 def confirm(hold_id: UUID, account_id: UUID | None = None) -> Settled:
@@ -162,30 +124,40 @@ def release_expired_holds(limit: int = 500) -> int:
     return len(expired)
 
 
+@transaction.atomic(savepoint=False)
 def deposit(
     account_id: UUID, amount: int, *, reason: str, reference: str = "", actor: str = ""
-) -> Transaction:
-    """Put `amount` > 0 into the wallet; the same `reference` again answers the first deposit."""
+) -> tuple[Entry, bool]:
+    """Put `amount` > 0 into the wallet. The same `reference` again: the first deposit, and False."""
+    Wallet.objects.bulk_create([Wallet(account_id=account_id)], ignore_conflicts=True)
+    idem = f"{account_id}:{reference}" if reference else ""
+    if idem:
+        Wallet.objects.select_for_update().get(pk=account_id)  # twins of the reference queue here
+        known = Journal.objects.filter(idem=idem).first()
+        if known:
+            return _entry_of(known.pk), False
     return _fund(
-        Line(
-            kind=JournalKind.DEPOSIT,
-            account_id=account_id,
+        ledger.line(
+            JournalKind.DEPOSIT,
+            account_id,
             available=amount,
             held=0,
-            idem=f"deposit:{account_id}:{reference}" if reference else None,
+            idem=idem,
             reason=reason,
             reference=reference,
             actor=actor,
         )
-    )
+    ), True
 
 
-def adjust(account_id: UUID, amount: int, *, reason: str, actor: str = "") -> Transaction:
+@transaction.atomic(savepoint=False)
+def adjust(account_id: UUID, amount: int, *, reason: str, actor: str = "") -> Entry:
     """Correct the wallet by `amount` != 0. Raises InsufficientCredits below zero available."""
+    Wallet.objects.bulk_create([Wallet(account_id=account_id)], ignore_conflicts=True)
     return _fund(
-        Line(
-            kind=JournalKind.ADJUSTMENT,
-            account_id=account_id,
+        ledger.line(
+            JournalKind.ADJUSTMENT,
+            account_id,
             available=amount,
             held=0,
             reason=reason,
@@ -194,51 +166,61 @@ def adjust(account_id: UUID, amount: int, *, reason: str, actor: str = "") -> Tr
     )
 
 
-@transaction.atomic(savepoint=False)
-def _fund(line: Line) -> Transaction:
-    Wallet.objects.bulk_create([Wallet(account_id=line.account_id)], ignore_conflicts=True)
-    Wallet.objects.select_for_update().get(pk=line.account_id)  # twins of a reference queue here
-    known = Journal.objects.filter(idem=line.idem).first() if line.idem else None
-    if known:
-        return transaction_of(known.pk)
-    _require_all([line], post([line]))
-    done = transaction_of(line.id)
-    log.append([_fund_event(done, line.account_id)])
-    return done
+def _line_of(freeze: Freeze) -> Line:
+    return ledger.line(
+        JournalKind.HOLD,
+        freeze.account_id,
+        available=-freeze.amount,
+        held=freeze.amount,
+        hold_id=freeze.hold_id,
+        task_id=freeze.task_id,
+        batch_id=freeze.batch_id,
+        reference=freeze.reference,
+        expires_at=freeze.expires_at,
+    )
 
 
-def _pay_in(freezes: Sequence[Freeze]) -> list[Posted]:
-    lines = [
-        Line(
-            kind=JournalKind.HOLD,
-            account_id=freeze.account_id,
-            available=-freeze.amount,
-            held=freeze.amount,
-            hold_id=freeze.hold_id,
-            task_id=freeze.task_id,
-            batch_id=freeze.batch_id,
-            reference=freeze.reference,
-        )
-        for freeze in freezes
-    ]
-    posted = post(lines)
-    _require_all(lines, posted)
-    log.append([_held_event(line, after) for line, after in zip(lines, posted, strict=True)])
+def _paid(lines: Sequence[Line], posted: list[Posted]) -> list[Posted]:
+    _refuse_the_rest(lines, posted)
+    log.append([_hold_event(after) for after in posted])
     return posted
 
 
-def _require_all(lines: Sequence[Line], posted: Sequence[Posted]) -> None:
-    paid = {after.account_id for after in posted}
-    short = next((line.account_id for line in lines if line.account_id not in paid), None)
-    if short is None:
+def _refuse_the_rest(lines: Sequence[Line], posted: Sequence[Posted]) -> None:
+    paid = {str(after.account_id) for after in posted}
+    short = [line for line in lines if line["account_id"] not in paid]
+    if not short:
         return
-    required = to_credits(-sum(line.available for line in lines if line.account_id == short))
-    available = to_credits(balance(short).available)
-    raise InsufficientCredits(
-        f"This needs {required} credits; {available} are available.",
-        required=required,
-        available=available,
+    account = short[0]["account_id"]
+    required = -sum(line["available"] for line in short if line["account_id"] == account)
+    raise insufficient(required, balance(UUID(account)).available)
+
+
+def insufficient(required: int, available: int) -> InsufficientCredits:
+    needs, has = to_credits(required), to_credits(available)
+    return InsufficientCredits(
+        f"This needs {needs} credits; {has} are available.", required=needs, available=has
     )
+
+
+def _fund(line: Line) -> Entry:
+    posted = ledger.post([line])
+    _refuse_the_rest([line], posted)
+    after = posted[0]
+    data = {
+        "amount": to_credits(after.available_change),
+        "available": to_credits(after.available),
+        "reason": line["reason"],
+    }
+    log.append(
+        [log.NewEvent(account=after.account_id, type=EVENTS[JournalKind(after.kind)], data=data)]
+    )
+    return _entry_of(after.id)
+
+
+def _entry_of(journal_id: UUID) -> Entry:
+    customers = Entry.objects.select_related("journal").filter(account__isnull=False)
+    return customers.get(journal_id=journal_id)
 
 
 def _settle_free(hold_id: UUID, account_id: UUID | None, *, charge: bool) -> Settled:
@@ -256,62 +238,38 @@ def _refusal(hold_id: UUID, account_id: UUID | None) -> NotFound | HoldConflict:
     return HoldConflict() if hold.status == HoldStatus.OPEN else HoldAlreadyResolved()
 
 
-def _end_of(hold: Resolved, reason: str) -> Line:
-    confirmed = hold.status == HoldStatus.CONFIRMED
-    return Line(
-        kind=JournalKind.CHARGE if confirmed else JournalKind.RELEASE,
-        account_id=hold.account_id,
-        available=hold.amount - hold.charged,
-        held=-hold.amount,
-        hold_id=hold.hold_id,
-        task_id=hold.task_id,
-        batch_id=hold.batch_id,
-        reference=hold.reference,
-        reason=reason,
+def _settled(after: Posted) -> Settled:
+    return Settled(
+        account_id=after.account_id,
+        task_id=after.task_id,
+        amount=-after.held_change,
+        charged=_charged(after),
+        released=after.available_change,
+        available=after.available,
+        held=after.held,
     )
 
 
-def _held_event(line: Line, after: Posted) -> log.NewEvent:
+def _charged(after: Posted) -> int:
+    return -(after.available_change + after.held_change)
+
+
+def _hold_event(after: Posted) -> log.NewEvent:
+    amount = {
+        JournalKind.HOLD: after.held_change,
+        JournalKind.CHARGE: _charged(after),
+        JournalKind.RELEASE: after.available_change,
+    }[JournalKind(after.kind)]
     return log.NewEvent(
-        account=line.account_id,
-        type="wallet.held",
-        task=line.task_id,
-        batch=line.batch_id,
-        data=_hold_data(line.hold_id, line.task_id, line.held, after.available, after.held),
-    )
-
-
-def _end_event(hold: Resolved, end: Settled) -> log.NewEvent:
-    charged = hold.status == HoldStatus.CONFIRMED
-    amount = end.charged if charged else end.released
-    return log.NewEvent(
-        account=hold.account_id,
-        type="wallet.charged" if charged else "wallet.released",
-        task=hold.task_id,
-        batch=hold.batch_id,
-        data=_hold_data(hold.hold_id, hold.task_id, amount, end.available, end.held),
-    )
-
-
-def _hold_data(
-    hold_id: UUID | None, task_id: UUID | None, amount: int, available: int, held: int
-) -> dict[str, str | None]:
-    return {
-        "hold_id": str(hold_id),
-        "task_id": str(task_id) if task_id else None,
-        "amount": to_credits(amount),
-        "available": to_credits(available),
-        "held": to_credits(held),
-    }
-
-
-def _fund_event(done: Transaction, account_id: UUID) -> log.NewEvent:
-    return log.NewEvent(
-        account=account_id,
-        type="wallet.deposited" if done.type == JournalKind.DEPOSIT else "wallet.adjusted",
+        account=after.account_id,
+        type=EVENTS[JournalKind(after.kind)],
+        task=after.task_id,
+        batch=after.batch_id,
         data={
-            "amount": to_credits(done.amount),
-            "available": to_credits(done.available_after),
-            "reason": done.reason,
+            "hold_id": str(after.hold_id),
+            "task_id": after.task_id and str(after.task_id),
+            "amount": to_credits(amount),
+            "available": to_credits(after.available),
+            "held": to_credits(after.held),
         },
     )

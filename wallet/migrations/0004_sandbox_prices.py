@@ -21,5 +21,5 @@ def seed(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("wallet", "0002_ledger_rules")]
+    dependencies = [("wallet", "0003_ledger_functions")]
     operations = [migrations.RunPython(seed, migrations.RunPython.noop)]
