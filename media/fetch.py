@@ -23,7 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from genpulse.errors import UrlNotAllowed
-from media.address import Purpose, Target, judge, parse
+from media.guard import Purpose, Target, judge, parse
 
 REDIRECTS = 3
 CHUNK = 64 << 10

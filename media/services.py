@@ -4,9 +4,9 @@ Slow work (`prepare`, `adopt_data_uris`, `write_raw`, `load_input`, `fetch`) nee
 database. Rows (`insert_many`, `purge`) belong to the caller's transaction.
 """
 
-from media.address import Purpose
 from media.assets import About, Data, discard, insert, insert_many, prepare, store
 from media.fetch import Fetched, FetchError, Posted, check_url, fetch, guarded_post
+from media.guard import Purpose
 from media.inputs import InputFile, adopt_data_uris, input_files, load_input, resolve_inputs
 from media.models import Asset
 from media.raw import delete_raw, open_raw, write_raw

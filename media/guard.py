@@ -1,4 +1,4 @@
-"""Which addresses of the network requests may go to: the parsing and judging half of the guard.
+"""Which addresses requests may go to: the parsing and judging half of the guard.
 
 A URL is parsed once, by the parser of the HTTP client itself, and everything later uses the parts, so
 that no two readers can disagree about the host.
