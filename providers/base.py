@@ -69,7 +69,7 @@ AbortReason = Literal["canceled", "fenced", "shutdown"]
 class Params(BaseModel):
     """The `input` a model takes: validation at submit, `input_schema` of the catalogue, form of the admin."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     def given(self) -> dict[str, Any]:
         """Only what the caller sent, in JSON types; a null counts as not sent."""
@@ -454,6 +454,19 @@ class Provider:
     def explain(self, reply: Reply) -> ProviderError | None:
         """What an error answer (status >= 400) of this vendor means; None: go by the status."""
         return None
+
+    def declared(self, model: str) -> Model | None:
+        """What is declared for that name: itself, an alias, else the longest prefix. Case does not matter."""
+        wanted = model.lower()
+        for candidate in self.models:
+            if wanted in {candidate.name.lower(), *(alias.lower() for alias in candidate.aliases)}:
+                return candidate
+        prefixes = [
+            m
+            for m in self.models
+            if m.name.endswith("*") and wanted.startswith(m.name[:-1].lower())
+        ]
+        return max(prefixes, key=lambda candidate: len(candidate.name), default=None)
 
     @property
     def capabilities(self) -> tuple[str, ...]:
