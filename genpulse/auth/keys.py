@@ -48,7 +48,7 @@ def digest(text: str) -> bytes:
     return hmac.digest(pepper(), text.encode(), "sha256")
 
 
-def matches(text: str, stored: bytes | memoryview[int]) -> bool:
+def matches(text: str, stored: "bytes | memoryview[int]") -> bool:
     """Compared in constant time."""
     return hmac.compare_digest(digest(text), bytes(stored))
 
