@@ -21,7 +21,7 @@ class Storage(FileSystemStorage):
     def location(self) -> str:  # read each time: tests and `restore` move the folder
         return str(Path(str(config.storage_local_path)).absolute())
 
-    def _save(self, name: str, content: File[bytes]) -> str:
+    def _save(self, name: str, content: "File[bytes]") -> str:
         path = Path(self.path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{uuid4().hex}.part")

@@ -39,7 +39,7 @@ class Storage(DjangoStorage):
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         return name  # keys are unique already, and raw results are meant to be replaced
 
-    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
+    def _open(self, name: str, mode: str = "rb") -> "File[bytes]":
         spool = SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 - the caller closes it
         try:
             shutil.copyfileobj(self.bucket.get_object(name), spool)
@@ -49,7 +49,7 @@ class Storage(DjangoStorage):
         spool.seek(0)
         return File(cast("Any", spool), name=name)
 
-    def _save(self, name: str, content: File[bytes]) -> str:
+    def _save(self, name: str, content: "File[bytes]") -> str:
         content_type = getattr(content, "content_type", "application/octet-stream")
         self.bucket.put_object(name, content.file, headers={"Content-Type": content_type})
         return name
