@@ -1,5 +1,6 @@
 """Django settings, derived from `genpulse.config`. Nothing here reads the environment itself."""
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -84,6 +85,7 @@ def database(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         # Short and capped, so that the event watermark moves and no lock is held for long.
         "OPTIONS": {
+            "connect_timeout": "5",
             **query,
             "options": "-c statement_timeout=10s -c lock_timeout=3s"
             " -c idle_in_transaction_session_timeout=15s",
@@ -111,10 +113,15 @@ CSRF_HEADER_NAME = "HTTP_X_CSRFTOKEN"
 SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 
-CORS_ALLOWED_ORIGINS = [origin for origin in config.cors_allowed_origins if "*" not in origin]
-CORS_ALLOWED_ORIGIN_REGEXES = (
-    [] if config.production else [r"^http://localhost:\d+$", r"^http://127\.0\.0\.1:\d+$"]
+ORIGINS = config.cors_allowed_origins or (
+    [] if config.production else ["http://localhost:*", "http://127.0.0.1:*"]
 )
+CORS_ALLOWED_ORIGINS = [origin for origin in ORIGINS if "*" not in origin]
+CORS_ALLOWED_ORIGIN_REGEXES = [
+    "^" + re.escape(origin).replace(r":\*", r":\d+").replace(r"\*", r"[\w.:/-]+") + "$"
+    for origin in ORIGINS
+    if "*" in origin
+]
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_HEADERS = [
     "authorization",
@@ -147,14 +154,16 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["genpulse.http.strict_json.StrictJSONParser"],
     "EXCEPTION_HANDLER": "genpulse.http.problems.exception_handler",
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "genpulse.http.negotiation.FirstRenderer",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "genpulse.http.openapi.DoorSchema",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "GenPulse",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.1",
+    "DESCRIPTION": "Errors of the native API are problem documents; see /docs/errors.",
     "SERVE_INCLUDE_SCHEMA": False,
+    "DISABLE_ERRORS_AND_WARNINGS": True,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -3,9 +3,20 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from genpulse import front, health
+from genpulse.http import openapi
+
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("admin/", admin.site.urls),
+    path("", front.root),
+    path("health", health.health),
+    path("healthz", health.healthz),
+    path("ready", health.ready),
+    path("docs", front.swagger),
+    path("docs/errors", front.error_codes),
+    path("openapi.json", openapi.openapi),
+    path("", include("genpulse.dialects.accounts.urls")),
     path("", include("media.urls")),
+    path("admin/", admin.site.urls),
 ]
 
 handler400 = "genpulse.http.problems.bad_request"

@@ -1,13 +1,8 @@
-"""From request headers to a Credential. Nothing is ever read from a query string.
-
-Successful look-ups are kept in the process for less than a second, which bounds how long a revoked key
-or a disabled user goes on.
-"""
+"""From request headers to a Credential. Nothing is ever read from a query string."""
 
 import hmac
 import ipaddress
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -18,7 +13,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.request import Request
 
-from genpulse.auth import keys, services, tokens
+from genpulse.auth import keys, recent, services, tokens
 from genpulse.auth.credentials import SERVICE_SCOPES, Credential, Kind, personal_scopes
 from genpulse.auth.models import ApiKey, User
 from genpulse.config import config
@@ -30,12 +25,8 @@ from genpulse.errors import (
     TokenExpired,
 )
 
-KEPT_SECONDS = 0.9
 USED_EVERY_SECONDS = 60
-KEPT_ENTRIES = 10_000
 SCHEMES = frozenset({"bearer", "key", "token"})
-Row = ApiKey | User | None
-_kept: dict[str, tuple[float, ApiKey | User]] = {}
 
 
 class CredentialAuthentication(BaseAuthentication):
@@ -84,7 +75,7 @@ def _of_secret(secret: str) -> Credential:
 
 def _api_key(text: str) -> Credential:
     lookup = keys.lookup_of(text)
-    key = lookup and _recent(f"key:{lookup}", lambda: _load_key(lookup))
+    key = lookup and recent.get(f"key:{lookup}", lambda: _load_key(lookup))
     if not isinstance(key, ApiKey) or not keys.matches(text, key.digest) or key.revoked_at:
         raise InvalidCredentials
     if key.expires_at is not None and key.expires_at <= timezone.now():
@@ -116,7 +107,7 @@ def _note_use(key: ApiKey) -> None:
 
 def _jwt(token: str) -> Credential:
     claims = tokens.read(token, "access")
-    user = _recent(f"user:{claims.user_id}", lambda: _load_user(claims.user_id))
+    user = recent.get(f"user:{claims.user_id}", lambda: _load_user(claims.user_id))
     if not isinstance(user, User) or tokens.password_mark(user) != claims.password_mark:
         raise InvalidCredentials
     return _personal("jwt", user)
@@ -145,7 +136,7 @@ def _fixed(secret: str) -> Credential:
 
 
 def _named(name: str, scopes: frozenset[str]) -> Credential:
-    user = _recent(f"name:{name}", lambda: services.get_or_create_user(name))
+    user = recent.get(f"name:{name}", lambda: services.get_or_create_user(name))
     assert isinstance(user, User)  # noqa: S101 - get_or_create never answers None
     return Credential(type="api_key", id=name, name=name, scopes=scopes, user=user)
 
@@ -182,22 +173,3 @@ def _within(address: str, network: str) -> bool:
         return False
     mapped = getattr(peer, "ipv4_mapped", None)
     return (mapped or peer) in ipaddress.ip_network(network, strict=False)
-
-
-def _recent(key: str, load: Callable[[], Row]) -> Row:
-    """`load()`, or what it gave less than KEPT_SECONDS ago. Shared by requests: do not change it."""
-    now = time.monotonic()
-    kept = _kept.get(key)
-    if kept is not None and kept[0] > now:
-        return kept[1]
-    row = load()
-    if row is not None:
-        if len(_kept) >= KEPT_ENTRIES:
-            _kept.clear()
-        _kept[key] = (now + KEPT_SECONDS, row)
-    return row
-
-
-def forget() -> None:
-    """Look everything up again: this process has just revoked or changed something."""
-    _kept.clear()

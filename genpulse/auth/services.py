@@ -1,14 +1,15 @@
 """Users and keys: creation, look-up, acting for somebody, revocation, the one-time log-in."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, cast
 
 from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from genpulse.auth import names
+from genpulse.auth import names, recent
 from genpulse.auth.credentials import DEFAULT_SCOPES, Credential
 from genpulse.auth.keys import NewKey
 from genpulse.auth.models import Account, ApiKey, Role, User
@@ -23,6 +24,16 @@ class AccountOptions(TypedDict, total=False):
     max_waiting: int | None
     budget_amount: int | None
     budget_window: str | None
+    uploads_blocked: bool
+
+
+class UserChanges(TypedDict, total=False):
+    """What may be changed of a user; a key that is missing stays as it is."""
+
+    email: str | None
+    password: str | None
+    role: str
+    is_active: bool
 
 
 class KeyOptions(TypedDict, total=False):
@@ -44,24 +55,46 @@ def create_user(
     role: str = Role.USER,
     **limits: Unpack[AccountOptions],
 ) -> User:
-    """A user with an account of the same name. Raises ValidationFailed: `name`, `email` (unique, format)."""
-    _check_name(name)
+    """A user with an account of the same name. Raises ValidationFailed: `name`, `email`."""
+    check_name(name, "name")
+    with _unique_or_refused():
+        account = Account.objects.create(name=name, **limits)
+        user = User(account=account, name=name, role=role)
+        _apply(user, {"email": email, "password": password})
+        user.save()
+        user_created.send(User, user=user)
+    return user
+
+
+def change_user(user: User, changes: UserChanges, limits: AccountOptions) -> None:
+    """Change what is named; a new password ends all log-ins. Raises ValidationFailed: `email`."""
+    with _unique_or_refused():
+        _apply(user, changes)
+        user.save()
+        for name, value in limits.items():
+            setattr(user.account, name, value)
+        user.account.save()
+    recent.forget()
+
+
+def _apply(user: User, changes: UserChanges) -> None:
+    for name, value in changes.items():
+        if name == "password":
+            user.set_password(cast("str | None", value))
+        else:
+            setattr(user, name, value)
+    user.email = user.email.lower() if user.email else None
+
+
+@contextmanager
+def _unique_or_refused() -> Iterator[None]:
     try:
         with transaction.atomic():
-            account = Account.objects.create(name=name, **limits)
-            user = User.objects.create(
-                account=account,
-                name=name,
-                email=email or None,
-                role=role,
-                password=make_password(password),
-            )
-            user_created.send(User, user=user)
+            yield
     except IntegrityError as error:
         constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
         field = "email" if "email" in (constraint or "") else "name"
         raise ValidationFailed.of(field, "unique", "is taken") from None
-    return user
 
 
 def find_user(name: str) -> User | None:
@@ -73,7 +106,7 @@ def get_or_create_user(name: str) -> User:
     user = find_user(name)
     if user is not None:
         return user
-    _check_name(name)
+    check_name(name)
     with transaction.atomic():
         account = Account(name=name)
         if not _insert_account(account):
@@ -98,7 +131,7 @@ def named_user(credential: Credential, name: str | None) -> User:
         return credential.user
     if not credential.names_others:
         raise UserMismatch("This credential may act only for its own user.")
-    _check_name(name)
+    check_name(name)
     return find_user(name) or User(name=name, account=Account(name=name))
 
 
@@ -114,13 +147,16 @@ def acting_user(credential: Credential, name: str | None, *, create: bool) -> Us
 
 
 def _is_own(user: User, name: str) -> bool:
-    return name in {user.name, str(user.id)} or (user.email is not None and name == user.email)
+    return name in {user.name, str(user.id)} or (
+        user.email is not None and name.lower() == user.email
+    )
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str, field: str = "user") -> None:
+    """Raises ValidationFailed on `field` for a name no user can have."""
     if not names.valid(name):
         raise ValidationFailed.of(
-            "user", "format", "want 1-128 of A-Z a-z 0-9 . _ @ : + -, not beginning with . or -"
+            field, "format", "want 1-128 of A-Z a-z 0-9 . _ @ : + -, not beginning with . or -"
         )
 
 
@@ -149,3 +185,4 @@ def revoke_key(key: ApiKey) -> None:
     """Refused from now on here, and within a second by every other process. Idempotent."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now())
     key.refresh_from_db(fields=["revoked_at"])
+    recent.forget()

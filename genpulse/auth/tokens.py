@@ -14,6 +14,7 @@ from uuid import UUID
 
 import jwt
 from django.conf import settings
+from django.db.models.functions import Now
 
 from genpulse.auth.models import SpentToken, User
 from genpulse.config import config
@@ -24,6 +25,10 @@ ISSUER = AUDIENCE = "genpulse"
 HEADER = {"alg": "HS256", "typ": "JWT"}
 CLAIMS = ["exp", "iat", "aud", "iss", "jti", "sub", "use", "pwd"]
 Use = Literal["access", "refresh"]
+
+
+class InvalidTokenPayload(InvalidCredentials):
+    """The token is signed by us, but is not meant for this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def read(token: str, use: Use) -> Claims:
 def _claims(claims: dict[str, Any], use: Use) -> Claims:
     jti, user_id = parse_id(claims["jti"]), parse_id(claims["sub"])
     if claims["use"] != use or jti is None or user_id is None:
-        raise InvalidCredentials
+        raise InvalidTokenPayload
     expires_at = datetime.fromtimestamp(claims["exp"], UTC)
     return Claims(jti, user_id, claims["pwd"], expires_at)
 
@@ -101,3 +106,9 @@ def spend(jti: UUID, expires_at: datetime) -> bool:
     row = SpentToken(jti=jti, expires_at=expires_at)
     SpentToken.objects.bulk_create([row], ignore_conflicts=True)
     return SpentToken.objects.filter(jti=jti, mark=row.mark).exists()
+
+
+def purge_spent(limit: int = 1000) -> int:
+    """Delete up to `limit` marks of tokens that have expired anyway; the number deleted."""
+    old = SpentToken.objects.filter(expires_at__lt=Now()).order_by("pk")
+    return SpentToken.objects.filter(pk__in=old.values("pk")[:limit]).delete()[0]

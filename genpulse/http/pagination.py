@@ -15,21 +15,24 @@ DEFAULT_LIMIT, LARGEST_LIMIT = 20, 100
 
 
 def paginate(
-    queryset: QuerySet[T], params: Mapping[str, str], render: Callable[[T], Any]
+    queryset: QuerySet[T],
+    params: Mapping[str, str],
+    render: Callable[[T], Any],
+    key: str = "pk",
 ) -> dict[str, Any]:
-    """`{"items", "next_cursor", "has_more"}` by primary key, which must grow with creation.
+    """`{"items", "next_cursor", "has_more"}` by `key`, which must be unique and grow with creation.
 
     Reads `limit` (1-100), `cursor` and `order` (`desc`, `asc`) from `params`; raises ValidationFailed.
     """
     limit, order = _limit(params), _order(params)
     if params.get("cursor"):
-        after = _read_cursor(queryset, params["cursor"])
-        queryset = queryset.filter(**{"pk__gt" if order == "asc" else "pk__lt": after})
-    rows = list(queryset.order_by("pk" if order == "asc" else "-pk")[: limit + 1])
+        after = _read_cursor(queryset, key, params["cursor"])
+        queryset = queryset.filter(**{f"{key}__gt" if order == "asc" else f"{key}__lt": after})
+    rows = list(queryset.order_by(key if order == "asc" else f"-{key}")[: limit + 1])
     more = len(rows) > limit
     return {
         "items": [render(row) for row in rows[:limit]],
-        "next_cursor": _cursor(rows[limit - 1]) if more else None,
+        "next_cursor": _cursor(getattr(rows[limit - 1], key)) if more else None,
         "has_more": more,
     }
 

@@ -80,12 +80,17 @@ def take(bucket: str, limit: int) -> Verdict | None:
     )
 
 
-def check(bucket: str, limit: int) -> Verdict | None:
-    """As `take`, but raises RateLimited instead of a refusal."""
-    verdict = take(bucket, limit)
+def refuse_over(verdict: Verdict | None) -> None:
+    """Raises RateLimited for a verdict that says so."""
     if verdict is not None and not verdict.allowed:
-        raise RateLimited(f"More than {limit} requests a minute.", retry_after=verdict.retry_after)
-    return verdict
+        raise RateLimited(
+            f"More than {verdict.limit} requests a minute.", retry_after=verdict.retry_after
+        )
+
+
+def check_login(address: str) -> None:
+    """Attempts to log in count by address, whoever is tried. Raises RateLimited."""
+    refuse_over(take(f"login:{address}", config.rate_limit_login))
 
 
 def limits(credential: Credential) -> tuple[int, int]:
@@ -104,10 +109,7 @@ class KeyThrottle(BaseThrottle):
             return True
         writes, reads = limits(credential)
         kind, limit = ("r", reads) if request.method in SAFE else ("w", writes)
-        verdict = take(f"{kind}:{credential.type}:{credential.id}", limit)
-        request._request.rate = verdict  # type: ignore[attr-defined]
-        if verdict is not None and not verdict.allowed:
-            raise RateLimited(
-                f"More than {limit} requests a minute.", retry_after=verdict.retry_after
-            )
+        bucket = f"{kind}:{credential.type}:{credential.id}"
+        verdict = request._request.rate = take(bucket, limit)  # type: ignore[attr-defined]
+        refuse_over(verdict)
         return True

@@ -8,78 +8,159 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('id', models.UUIDField(default=genpulse.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=128, unique=True)),
-                ('weight', models.PositiveSmallIntegerField(default=1)),
-                ('max_concurrency', models.PositiveIntegerField(blank=True, null=True)),
-                ('max_waiting', models.PositiveIntegerField(blank=True, null=True)),
-                ('budget_amount', models.BigIntegerField(blank=True, null=True)),
-                ('budget_window', models.CharField(blank=True, max_length=5, null=True)),
-                ('uploads_blocked', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=genpulse.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("name", models.CharField(max_length=128, unique=True)),
+                ("weight", models.PositiveSmallIntegerField(default=1)),
+                ("max_concurrency", models.PositiveIntegerField(blank=True, null=True)),
+                ("max_waiting", models.PositiveIntegerField(blank=True, null=True)),
+                ("budget_amount", models.BigIntegerField(blank=True, null=True)),
+                ("budget_window", models.CharField(blank=True, max_length=5, null=True)),
+                ("uploads_blocked", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('weight__gt', 0)), name='account_weight_positive'), models.CheckConstraint(condition=models.Q(('budget_window__in', ['day', 'month']), ('budget_window', None), _connector='OR'), name='account_budget_window')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("weight__gt", 0)), name="account_weight_positive"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("budget_window__in", ["day", "month"]),
+                            ("budget_window", None),
+                            _connector="OR",
+                        ),
+                        name="account_budget_window",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('id', models.UUIDField(default=genpulse.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=128, unique=True)),
-                ('email', models.EmailField(blank=True, max_length=254, null=True, unique=True)),
-                ('role', models.CharField(choices=[('user', 'User'), ('admin', 'Admin')], default='user', max_length=8)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('account', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='user', to='accounts.account')),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                (
+                    "last_login",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last login"),
+                ),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=genpulse.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("name", models.CharField(max_length=128, unique=True)),
+                ("email", models.EmailField(blank=True, max_length=254, null=True, unique=True)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("user", "User"), ("admin", "Admin")], default="user", max_length=8
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "account",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="user",
+                        to="accounts.account",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.UUIDField(default=genpulse.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=64)),
-                ('lookup', models.CharField(max_length=8, unique=True)),
-                ('digest', models.BinaryField(max_length=32)),
-                ('last4', models.CharField(max_length=4)),
-                ('scopes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=32), size=None)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('allowed_ips', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=64), blank=True, default=list, size=None)),
-                ('model_patterns', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=200), blank=True, default=list, size=None)),
-                ('budget_amount', models.BigIntegerField(blank=True, null=True)),
-                ('budget_window', models.CharField(blank=True, max_length=5, null=True)),
-                ('max_concurrency', models.PositiveIntegerField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_keys', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=genpulse.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("name", models.CharField(max_length=64)),
+                ("lookup", models.CharField(max_length=8, unique=True)),
+                ("digest", models.BinaryField(max_length=32)),
+                ("last4", models.CharField(max_length=4)),
+                (
+                    "scopes",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=32), size=None
+                    ),
+                ),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "allowed_ips",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=64),
+                        blank=True,
+                        default=list,
+                        size=None,
+                    ),
+                ),
+                (
+                    "model_patterns",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=200),
+                        blank=True,
+                        default=list,
+                        size=None,
+                    ),
+                ),
+                ("budget_amount", models.BigIntegerField(blank=True, null=True)),
+                ("budget_window", models.CharField(blank=True, max_length=5, null=True)),
+                ("max_concurrency", models.PositiveIntegerField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="api_keys",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['user', '-created_at'], name='accounts_ap_user_id_189362_idx')],
+                "indexes": [
+                    models.Index(
+                        fields=["user", "-created_at"], name="accounts_ap_user_id_189362_idx"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='SpentToken',
+            name="SpentToken",
             fields=[
-                ('jti', models.UUIDField(primary_key=True, serialize=False)),
-                ('mark', models.UUIDField(default=genpulse.ids.new_id)),
-                ('expires_at', models.DateTimeField(db_index=True)),
+                ("jti", models.UUIDField(primary_key=True, serialize=False)),
+                ("mark", models.UUIDField(default=genpulse.ids.new_id)),
+                ("expires_at", models.DateTimeField(db_index=True)),
             ],
         ),
     ]
