@@ -1,5 +1,6 @@
 """What both servers need of the machine: a user to run as, folders of theirs, ports, a start, an end."""
 
+import errno
 import os
 import pwd
 import secrets
@@ -73,17 +74,28 @@ def secret_in(path: Path) -> str:
     return path.read_text().strip()
 
 
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether nobody listens there."""
+    return bool(_bound(port, host))
+
+
 def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
     """`wanted` when nobody listens there, else any free port."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise ServerError(f"no free port on {host}")
+    return _bound(wanted, host) or _bound(0, host)
+
+
+def _bound(port: int, host: str) -> int:
+    """`port`, or the one the kernel chose for 0; 0 when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ServerError(f"cannot listen at {host}:{port}: {error.strerror}") from error
+            return 0
+        return int(probe.getsockname()[1])
 
 
 def run(command: list[str], *, user: str = "", text: str = "") -> str:

@@ -1,0 +1,5 @@
+"""`python -m genpulse` is `genpulse`."""
+
+from genpulse.cli import main
+
+main()

@@ -1,0 +1,167 @@
+"""The processes of GenPulse, each in the foreground: `python -m genpulse.cli.processes NAME`.
+
+Everything about how they are run stands here and nowhere else.
+"""
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+
+from genpulse.embedded.system import child_command
+from genpulse.refusals import ConfigError
+from genpulse.supervisor import Program
+
+DESCRIPTORS = 65536  # one for each WebSocket and each call in flight
+
+
+def web() -> None:
+    """HTTP and WebSockets: one process, one event loop."""
+    import uvicorn
+
+    from genpulse.config import config
+
+    uvicorn.run(
+        "genpulse.asgi:application",
+        host=config.host,
+        port=config.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,  # streams do not end by themselves
+    )
+
+
+def worker() -> None:
+    """Calls to vendors and servers, in threads, for WORKER_QUEUES (default: every family)."""
+    from genpulse.config import config
+    from providers.families import all_families
+
+    queues = config.worker_queues or [
+        *(family.name for family in all_families()),
+        "webhooks",
+        "control",
+    ]
+    _celery("worker", queues, "--pool=threads", f"--concurrency={config.worker_concurrency}")
+
+
+def media() -> None:
+    """Results: fetch, decode, thumbnails; in processes, so that memory and time are limited."""
+    _celery(
+        "media",
+        ["media"],
+        "--pool=prefork",
+        "--concurrency=2",
+        "--time-limit=330",
+        "--soft-time-limit=300",
+        "--max-tasks-per-child=500",
+        "--max-memory-per-child=400000",
+    )
+
+
+def quarantine() -> None:
+    """Tasks suspected of killing workers, one after the other, away from everybody else."""
+    _celery("quarantine", ["quarantine"], "--pool=threads", "--concurrency=1")
+
+
+def _celery(name: str, queues: list[str], *options: str) -> None:
+    from celery import signals
+
+    from genpulse.celery import app
+    from genpulse.config import config
+
+    signals.setup_logging.connect(lambda **_: None, weak=False)  # ours is set up already
+    app.worker_main(
+        [
+            "worker",
+            f"--hostname={name}@{config.worker_id}",
+            f"--queues={','.join(queues)}",
+            "--without-gossip",
+            "--without-mingle",
+            *options,
+        ]
+    )
+
+
+def orchestrator() -> None:
+    """Decides what runs where and when; any number of replicas."""
+    from django.core.management import call_command
+
+    call_command("orchestrate")
+
+
+def monitor() -> None:
+    """Flower on loopback, read-only, behind FLOWER_BASIC_AUTH, at FLOWER_PORT (5555)."""
+    from celery.bin.base import CLIContext
+    from flower.command import flower
+
+    from genpulse.celery import app
+
+    if not os.environ.get("FLOWER_BASIC_AUTH"):
+        raise ConfigError(["FLOWER_BASIC_AUTH: missing; want user:password"])
+    port = os.environ.get("FLOWER_PORT", "5555")
+    flower.main(
+        args=["--address=127.0.0.1", f"--port={port}", "--read_only=true"],
+        obj=CLIContext(app=app, no_color=True, workdir=None, quiet=True),
+    )
+
+
+PROCESSES: dict[str, Callable[[], None]] = {
+    "web": web,
+    "orchestrator": orchestrator,
+    "worker": worker,
+    "media": media,
+    "flower": monitor,
+    "quarantine": quarantine,
+}
+
+
+def program(name: str, grace: float) -> Program:
+    """The process as the supervisor runs it; `grace` is what calls get to end, in seconds."""
+    command = [sys.executable, "-m", "genpulse.cli.processes", name]
+    return Program(
+        name=name,
+        command=child_command(command, signal.SIGKILL),
+        stop_seconds=int(grace) + 10,
+        on_demand=name == "quarantine",
+    )
+
+
+def run(name: str) -> None:
+    """Check, then run until stopped. Exits with 1 and one line for each reason not to start."""
+    try:
+        _prepare(name)
+        PROCESSES[name]()
+    except ConfigError as error:
+        sys.stderr.write("".join(f"genpulse: {reason}\n" for reason in error.reasons))
+        sys.exit(1)
+
+
+def _prepare(name: str) -> None:
+    import genpulse.logging
+
+    genpulse.logging.configure(name)
+    _allow_many_connections()
+    if name == "flower":  # reads the broker only
+        return
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genpulse.settings")
+    import django
+
+    django.setup()
+    from genpulse import startup
+
+    startup.check()
+
+
+def _allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])
