@@ -194,8 +194,8 @@ class Emit(Protocol):
 class Call:
     """One attempt, with all an adapter may know. Times are `time.monotonic()` seconds.
 
-    `model` is the vendor's id (aliases are resolved). `inputs` has one entry per media file, keyed by the dotted place
-    of its text in the input: `mask`, `video`, `audio`, `images.0`, `messages.0.content.1.image_url.url`.
+    `model` is the vendor's id (aliases are resolved). `inputs` has one entry per media file, keyed by its dotted place in
+    the input: `mask`, `video`, `audio`, `images.0`, `messages.0.content.1.image_url`.
     `submit_key` is the same for every attempt of a task: the vendor's idempotency key, or our id of the job there.
     `client_id` names this worker at this executor, for vendors that address progress to a client.
     """
@@ -240,6 +240,8 @@ class Call:
             holder: Any = data
             for part in path:
                 holder = holder[part]
+            if isinstance(holder[last], dict):  # {"url": ...} in OpenAI's messages
+                holder, last = holder[last], "url"
             holder[last] = form(file)
         return data
 

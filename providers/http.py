@@ -123,6 +123,14 @@ def origin_of(url: str) -> Origin:
     return Origin(parts.scheme, host, parts.port or {"http": 80, "https": 443}[parts.scheme])
 
 
+def same_origin(one: str, other: str) -> bool:
+    """Both are plain http(s) addresses of one scheme, host and port."""
+    try:
+        return origin_of(one) == origin_of(other)
+    except ValueError:
+        return False
+
+
 def address_of(base_url: str, path: str) -> str:
     """`path` below `base_url`, or itself when it is an address of the same origin. Raises ValueError."""
     absolute = path.lower().startswith(("http://", "https://"))

@@ -17,9 +17,33 @@ from pydantic import ValidationError
 from genpulse.config import config
 from genpulse.errors import FieldError, UnknownModel, UnknownProvider, ValidationFailed
 from genpulse.http.parsing import refusal
-from providers import discovery, families
-from providers.base import TASK_TYPES, Family, Model, Params, Provider, TaskType
+from providers import discovery
+from providers import families as table
+from providers.base import (
+    TASK_TYPES,
+    Family,
+    Model,
+    Params,
+    Provider,
+    ProviderError,
+    TaskType,
+)
+from providers.http import same_origin
 from providers.params import OpenParams
+
+__all__ = [
+    "Target",
+    "all_providers",
+    "families",
+    "find_model",
+    "get",
+    "params_for",
+    "read_params",
+    "resolve",
+    "same_origin",
+    "task_type_of",
+    "validate_input",
+]
 
 ALIASES: Mapping[str, TaskType] = MappingProxyType(
     {
@@ -69,6 +93,11 @@ class Target:
     vendor_model: str = ""
     declared: Model | None = None
     bound: bool = False  # an operator's binding decided; the input belongs to its workflow
+
+
+def families() -> tuple[Family, ...]:
+    """Every family of this installation; each has a queue."""
+    return table.all_families()
 
 
 def all_providers() -> tuple[Provider, ...]:
@@ -136,29 +165,33 @@ def resolve(
     chosen = wanted or _inferred(declared, family, input)
     if not is_bound:
         _check_type(declared, chosen)
-    vendor_model = declared.name if declared and not declared.name.endswith("*") else model or ""
-    return Target(family.provider, family.name, model, chosen, vendor_model, declared, is_bound)
+    goes_out = _vendor_model(declared, model)
+    return Target(family.provider, family.name, model, chosen, goes_out, declared, is_bound)
+
+
+def _vendor_model(declared: Model | None, model: str | None) -> str:
+    return declared.name if declared and not declared.name.endswith("*") else model or ""
 
 
 def _family_at(provider: str, model: str | None) -> Family:
-    mine = families.families_of(provider)
-    return (families.longest_match(model, mine) if model else None) or mine[0]
+    mine = table.families_of(provider)
+    return (table.longest_match(model, mine) if model else None) or mine[0]
 
 
 def _family_for(model: str | None, bound: str | None, listed: str | None) -> Family:
-    if bound and (family := families.family_named(bound)):
+    if bound and (family := table.family_named(bound)):
         return family
     if not model:
         raise ValidationFailed.of("model", "required", "name a model, a workflow or an ability")
     found = find_model(model)
     family = (
-        families.family_of(model)
+        table.family_of(model)
         or (_family_at(listed, model) if listed else None)
         or (_family_at(found[0].name, model) if found else None)
-        or families.family_named(config.default_family)
+        or table.family_named(config.default_family)
     )
     if family is None:
-        known = [family.name for family in families.all_families()]
+        known = [family.name for family in table.all_families()]
         raise UnknownModel(
             f"No family serves the model {model!r}.",
             errors=[FieldError("model", "unknown_model", "no family serves this model")],
@@ -200,6 +233,20 @@ def _check_type(declared: Model | None, chosen: TaskType) -> None:
         raise ValidationFailed.of(
             "task_type", "choice", f"{declared.name} takes {', '.join(declared.task_types)}"
         )
+
+
+def params_for(
+    provider: str, model: str | None, task_type: TaskType | str, given: Mapping[str, Any]
+) -> tuple[str, Params]:
+    """The vendor's id of a model and the typed parameters of its call, for an engine that holds a stored task.
+
+    Raises UnknownProvider, and ProviderError (`bad_input`) where a newer schema refuses an old input.
+    """
+    declared = get(provider).declared(model) if model else None
+    try:
+        return _vendor_model(declared, model), read_params(declared, given)
+    except ValidationFailed as problem:
+        raise ProviderError("bad_input", problem.detail) from None
 
 
 def validate_input(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
