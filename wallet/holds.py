@@ -2,8 +2,7 @@
 
 from uuid import UUID
 
-from django.db import connection
-
+from genpulse import sql
 from genpulse.config import config
 from wallet.types import Freeze
 
@@ -35,33 +34,27 @@ ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 def claim(freeze: Freeze) -> UUID | None:
     """The hold of this (account, reference): `freeze.hold_id` if made now, another id if it was open
     with the same amount (a task adopts it), None if it is spent, taken or of another amount."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            CLAIM,
-            {
-                "hold_id": freeze.hold_id,
-                "account_id": freeze.account_id,
-                "task_id": freeze.task_id,
-                "batch_id": freeze.batch_id,
-                "amount": freeze.amount,
-                "reference": freeze.reference,
-                "ttl": config.hold_ttl,
-            },
-        )
-        row = cursor.fetchone()
-    return row[0] if row else None
+    rows = sql.fetch(
+        CLAIM,
+        {
+            "hold_id": freeze.hold_id,
+            "account_id": freeze.account_id,
+            "task_id": freeze.task_id,
+            "batch_id": freeze.batch_id,
+            "amount": freeze.amount,
+            "reference": freeze.reference,
+            "ttl": config.hold_ttl,
+        },
+    )
+    return rows[0][0] if rows else None
 
 
 def lock_free(hold_id: UUID, account_id: UUID | None) -> int | None:
     """Lock the hold if it is open, no task owns it and the account (None: any) does; its amount."""
-    with connection.cursor() as cursor:
-        cursor.execute(LOCK_FREE, [hold_id, account_id])
-        row = cursor.fetchone()
-    return row[0] if row else None
+    rows = sql.fetch(LOCK_FREE, [hold_id, account_id])
+    return rows[0][0] if rows else None
 
 
 def lock_expired(limit: int) -> list[UUID]:
     """Lock open holds that no task adopted in time, skipping those somebody else works on."""
-    with connection.cursor() as cursor:
-        cursor.execute(LOCK_EXPIRED, [limit])
-        return [hold_id for (hold_id,) in cursor.fetchall()]
+    return [hold_id for (hold_id,) in sql.fetch(LOCK_EXPIRED, [limit])]

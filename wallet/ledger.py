@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
+from genpulse import sql
 from genpulse.ids import new_id
 from wallet.models import JournalKind
 
@@ -65,7 +64,5 @@ def settle(ends: Sequence[tuple[UUID, int | None]], reason: str) -> list[Posted]
     return _call("SELECT * FROM wallet_settle(%s, %s)", json.dumps(wanted), reason)
 
 
-def _call(sql: str, *params: str) -> list[Posted]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        return [Posted(*row) for row in cursor.fetchall()]
+def _call(statement: str, *parameters: str) -> list[Posted]:
+    return [Posted(*row) for row in sql.fetch(statement, parameters)]

@@ -214,6 +214,16 @@ class Entry(models.Model):
             f"{self.available_change:+} {self.held_change:+} of {self.account_id or self.platform}"
         )
 
+    @property
+    def available_before(self) -> int:
+        return (self.available_after or 0) - self.available_change
+
+    @property
+    def charged(self) -> int:
+        """Micro-credits that left the customer's wallet for good."""
+        change = self.available_change + self.held_change
+        return -change if self.journal.kind == JournalKind.CHARGE else 0
+
 
 class PriceKind(models.TextChoices):
     SALE = "sale"

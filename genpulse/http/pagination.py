@@ -55,15 +55,17 @@ def _order(params: Mapping[str, str]) -> str:
     return order
 
 
-def _cursor(row: Model) -> str:
-    return urlsafe_b64encode(f"1:{row.pk}".encode()).decode().rstrip("=")
+def _cursor(value: Any) -> str:
+    return urlsafe_b64encode(f"1:{value}".encode()).decode().rstrip("=")
 
 
-def _read_cursor(queryset: QuerySet[T], text: str) -> Any:
+def _read_cursor(queryset: QuerySet[T], key: str, text: str) -> Any:
+    meta = queryset.model._meta
+    field = meta.pk if key == "pk" else meta.get_field(key)
     try:
-        version, _, key = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
+        version, _, value = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
         if version == "1":
-            return queryset.model._meta.pk.to_python(key)
+            return field.to_python(value)  # type: ignore[union-attr]
     except (ValueError, ValidationError):
         pass
     raise ValidationFailed.of("cursor", "format", "want next_cursor of an earlier answer")
