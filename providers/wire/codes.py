@@ -73,10 +73,8 @@ def problem_of(
     `{"code", "message"}`.
     """
     code, kind_word, message = words(body)
-    # A type such as invalid_request_error is on nearly every refusal: the message knows better.
-    kind = by_code(code, table) if code else None
-    kind = kind or _by_phrase(message) or by_code(kind_word, table)
-    if kind == "bad_input" and status == 401:
+    kind = _by_phrase(message) or by_code(code, table) or _by_type(kind_word, status, table)
+    if status == 401:
         kind = "bad_credentials"
     if kind is None:
         return None
@@ -105,6 +103,12 @@ def words(body: Any) -> tuple[str, str, str]:
 def _by_phrase(message: str) -> ErrorKind | None:
     message = message.lower()
     return next((kind for phrase, kind in PHRASES.items() if phrase in message), None)
+
+
+def _by_type(word: str, status: int, table: Mapping[str, ErrorKind]) -> ErrorKind | None:
+    """A type such as invalid_request_error or server_error is on nearly every refusal: the status knows better."""
+    kind = by_code(word, table)
+    return None if kind in {"bad_input", "transient"} and status not in {200, 400, 422} else kind
 
 
 def explain(reply: Reply, table: Mapping[str, ErrorKind] = CODES) -> ProviderError | None:

@@ -16,28 +16,56 @@ from typing import Any, cast
 
 from providers import faults
 from providers.base import Call, Completed, Emit, Input, ProviderError
-from providers.wire import codes, sse
+from providers.wire import codes, refusals, sse
 
 PATH = "/chat/completions"
-# Names of the shared input that a chat body takes as they are.
-SAME = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "stop",
-    "seed",
-    "tools",
-    "tool_choice",
-    "response_format",
-    "reasoning_effort",
+# Shared input names that are no field of a chat body; all others, known here or not, go out as they came.
+NOT_FIELDS = frozenset(
+    [
+        "prompt",
+        "negative_prompt",
+        "messages",
+        "system",
+        "images",
+        "mask",
+        "video",
+        "audio",
+        "size",
+        "width",
+        "height",
+        "aspect_ratio",
+        "n",
+        "steps",
+        "guidance",
+        "duration",
+        "fps",
+        "quality",
+        "format",
+        "voice",
+        "speed",
+        "language",
+        "texts",
+        "dimensions",
+        "workflow",
+        "inputs",
+        "parameters",
+        "sandbox",
+    ]
 )
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def messages(call: Call) -> list[dict[str, Any]]:
-    """The conversation with media inlined; `prompt`, `system` and `images` become messages."""
+def messages(call: Call, *, reasoning: bool = False) -> list[dict[str, Any]]:
+    """The conversation with media inlined; `prompt`, `system` and `images` become messages.
+
+    What earlier answers carry beyond OpenAI's shape is left out; `reasoning` keeps their `reasoning_content`.
+    """
     data = call.filled(Input.data_uri)
-    found: list[dict[str, Any]] = list(data.get("messages", ()))
+    hidden = {"finish_reason"} if reasoning else {"finish_reason", "reasoning_content"}
+    found: list[dict[str, Any]] = [
+        {name: value for name, value in message.items() if name not in hidden}
+        for message in data.get("messages", ())
+    ]
     if data.get("system"):
         found.insert(0, {"role": "system", "content": data["system"]})
     if "prompt" in data or data.get("images"):
@@ -53,9 +81,8 @@ def _content(data: Mapping[str, Any]) -> str | list[dict[str, Any]]:
 
 def request(call: Call, **more: Any) -> dict[str, Any]:
     """The body of a chat request. `more` is added; a None there leaves a field out."""
-    given = call.given()
-    body = {"model": call.model, "messages": messages(call), "stream": call.stream}
-    body |= {name: given[name] for name in SAME if name in given}
+    body = {name: value for name, value in call.given().items() if name not in NOT_FIELDS}
+    body |= {"model": call.model, "messages": messages(call), "stream": call.stream}
     if call.stream:
         body["stream_options"] = {"include_usage": True}
     return {name: value for name, value in (body | more).items() if value is not None}
@@ -205,10 +232,10 @@ class Piece:
 
     def result(self) -> Completed:
         """The finished answer. Raises ProviderError when it is a refusal or none at all."""
-        text, refusal = "".join(self.text), "".join(self.refusal)
-        if self.finish_reason == "content_filter" or refusal:
-            words = refusal or text or faults.MESSAGES["content_refused"]
-            raise ProviderError("content_refused", words, refusal=words)
+        text = "".join(self.text)
+        words = refusals.refusal_in(text, self.finish_reason, "".join(self.refusal))
+        if words:
+            raise refusals.refused(words)
         if self.finish_reason == "insufficient_system_resource":
             raise faults.standard("overloaded")
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
