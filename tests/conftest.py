@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
@@ -52,6 +53,31 @@ try:
 except BaseException:
     pytest_unconfigure()
     raise
+
+
+SEEDED = {"wallet_pricerule"}  # rows of migrations, which a test with real transactions must leave
+LEDGER = ("wallet_journal", "wallet_entry")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ledger_can_be_emptied() -> Iterator[None]:
+    """Tests with real transactions end with TRUNCATE, which the ledger's triggers refuse."""
+    from django.db.backends.postgresql.operations import DatabaseOperations
+
+    flush = DatabaseOperations.sql_flush
+
+    def sql_flush(self: Any, style: Any, tables: Any, **options: Any) -> list[str]:
+        statements: list[str] = flush(self, style, sorted(set(tables) - SEEDED), **options)
+        ledger = [f"ALTER TABLE {table} {{}} TRIGGER USER" for table in LEDGER]
+        return [
+            *(table.format("DISABLE") for table in ledger),
+            *statements,
+            *(table.format("ENABLE") for table in ledger),
+        ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "sql_flush", sql_flush)
+        yield
 
 
 @pytest.fixture
