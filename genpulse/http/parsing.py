@@ -106,7 +106,7 @@ def _code(detail: ErrorDetails) -> FieldCode:
 
 def wrong(code: FieldCode, message: str) -> PydanticCustomError:
     """What a validator of a model raises: the code of the contract and the way to fix it."""
-    return PydanticCustomError(code, cast(Any, message.replace("{", "{{").replace("}", "}}")))
+    return PydanticCustomError(code, cast(Any, message))
 
 
 DURATION = re.compile(r"(\d{1,9})([smhd]?)")

@@ -2,11 +2,9 @@
 
 import asyncio
 import io
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.test import Client
 from PIL import Image
@@ -17,10 +15,10 @@ from genpulse.config import config
 
 
 @pytest.fixture(autouse=True)
-def storage_folder(tmp_path, monkeypatch):
+def storage_folder(tmp_path, monkeypatch, settings):
     folder = tmp_path / "assets"
     monkeypatch.setattr(config, "storage_local_path", folder)
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+    settings.ROOT_URLCONF = "media.urls"
     return folder
 
 
