@@ -337,6 +337,7 @@ class ProviderError(Exception):
         self.refusal = refusal
         self.raw = raw
         self.blames_executor = blames_executor
+        self.status: int | None = None  # of the HTTP answer behind it; `http` sets it
 
     def __repr__(self) -> str:
         return f"ProviderError({self.kind!r}, {self.message!r}, code={self.code!r})"

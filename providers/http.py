@@ -270,6 +270,7 @@ class Session:
         ):
             problem.retries = 0
         problem.raw = problem.raw or f"HTTP {reply.status}\n{reply.raw}"
+        problem.status = reply.status
         return problem
 
 

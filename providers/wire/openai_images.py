@@ -16,7 +16,14 @@ from providers.wire import codes, refusals, sse
 
 GENERATIONS, EDITS = "/images/generations", "/images/edits"
 MAX_BYTES = 256_000_000  # ten large pictures in base64
-TYPES = {"png": "png", "jpeg": "jpeg", "jpg": "jpeg", "webp": "webp", "gif": "gif"}
+TYPES = {
+    "png": "png",
+    "jpeg": "jpeg",
+    "jpg": "jpeg",
+    "webp": "webp",
+    "gif": "gif",
+    "svg": "svg+xml",
+}
 
 
 def create(call: Call, body: Mapping[str, Any], base: str = "") -> Completed:
