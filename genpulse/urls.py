@@ -16,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("openapi.json", openapi.openapi),
     path("", include("genpulse.dialects.accounts.urls")),
     path("", include("media.urls")),
+    path("", include("tasks.urls")),
     path("", include("wallet.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -375,10 +375,12 @@ def queued_event(task: TaskState, reason: str) -> tuple[str, dict[str, Any]]:
 class AttemptFailed(AttemptMove):
     """An attempt ended with an error; `policy.decide` says what follows.
 
-    `failover_route` and `failover_model` are where the task goes when it must leave this executor.
+    `failover_route` and `failover_model` are where the task goes when it must leave this executor; None: there is
+    nowhere else. `cooled`: a cooldown does the waiting.
     """
 
     fault: Fault
+    cooled: bool = False
     failover_route: int | None = None
     failover_model: str | None = None
     jitter: float = 0.0
@@ -424,7 +426,7 @@ class AttemptFailed(AttemptMove):
         new = requeued(
             task,
             now,
-            verdict.delay if verdict.next == "retry" else 0.0,
+            0.0 if leaving or (self.cooled and verdict.waits) else verdict.delay,
             tries=task.tries + verdict.counts,
             here=0 if leaving else task.here + verdict.counts,
             waited=task.waited + verdict.waits,

@@ -65,11 +65,11 @@ def forget() -> None:
 
 def after_failure(
     route: RouteView, executor: UUID, fleet: Fleet, *, hopeless: bool, models: list[str]
-) -> RouteView:
-    """Where work goes that must leave `executor`.
+) -> RouteView | None:
+    """Where work goes that must leave `executor`; None: nowhere else.
 
-    Another executor of the same model if there is one, else the next model of the task's list, else the same
-    executors again. `hopeless`: this executor can never do it.
+    Another executor of the same model if there is one, else the next model of the task's list. `hopeless`: this
+    executor can never do it, so the route without it is the answer even if that leaves nobody.
     """
     mark = str(executor)
     here = replace(
@@ -82,10 +82,12 @@ def after_failure(
         for verdict in fleet.verdicts(here)
         if not verdict.hopeless and str(verdict.executor.id) not in here.tried
     ]
-    if untried or route.model not in models:
+    if untried:
         return here
-    following = models[models.index(route.model) + 1 :]
-    return next_model(route, following[0]) if following else here
+    following = models[models.index(route.model) + 1 :] if route.model in models else []
+    if following:
+        return next_model(route, following[0])
+    return here if hopeless else None
 
 
 def next_model(route: RouteView, model: str) -> RouteView:

@@ -1,0 +1,254 @@
+"""The native API of tasks: submit, read, list, and the verbs of one task and of many."""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from pydantic import Field, JsonValue
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from genpulse.errors import NotFound, Problem, ValidationFailed
+from genpulse.http.idempotency import Answer
+from genpulse.http.pagination import paginate
+from genpulse.http.parsing import Body, Id, parse
+from genpulse.http.views import NativeView
+from genpulse.ids import parse_id
+from media import services as media
+from tasks import drafts, services, verbs
+from tasks.drafts import Actor
+from tasks.filters import TaskFilter
+from tasks.models import Task, TaskContent
+from tasks.moves import GiveUp, Move, Resend, Settle, error
+from tasks.render import extras, render_task, render_tasks
+from tasks.requests import CloneBody, TaskBody, merge_patch
+
+
+class TaskDoor(NativeView):
+    """What the views of tasks share."""
+
+    scopes: ClassVar[dict[str, str]] = {"GET": "tasks:read", "POST": "tasks", "DELETE": "tasks"}
+    source: ClassVar[str] = "native"
+
+    def actor(self) -> Actor:
+        """The submitter, for the account acted for; inside a write's transaction that account exists."""
+        account = self.account
+        return Actor(
+            account_id=account.id,
+            account=account.name,
+            source=self.source,
+            key=self.credential.key,
+            admin=self.credential.has("admin"),
+        )
+
+    def for_owner(self, task: Task) -> Actor:
+        """A retry belongs to the owner of what is retried, whoever asks for it."""
+        return Actor(
+            account_id=task.account_id,
+            account=task.account.name,
+            source=self.source,
+            key=self.credential.key,
+            admin=self.credential.has("admin"),
+        )
+
+    def tasks(self) -> QuerySet[Task]:
+        return self.visible(Task.objects.filter(hidden_at=None))
+
+    def task(self, id_: str) -> Task:
+        """Raises NotFound for what is unknown, hidden or another owner's."""
+        key = parse_id(id_)
+        task = self.tasks().filter(pk=key).first() if key else None
+        if task is None:
+            raise NotFound
+        return task
+
+    def shown(self, task_id: UUID) -> dict[str, Any]:
+        """The task as it is now in the database: the answer to a write always shows that write."""
+        task = Task.objects.get(pk=task_id)
+        return render_task(task, extras([task_id])[task_id], admin=self.credential.has("admin"))
+
+    def created(self, task_id: UUID, status: int = 201) -> Answer:
+        headers = {"Location": f"/api/v1/tasks/{task_id}", "X-GenPulse-Task-Id": str(task_id)}
+        return Answer(status=status, body=self.shown(task_id), headers=headers, object_id=task_id)
+
+    def store(self, body: TaskBody, **changes: Any) -> Answer:
+        """Check `body` outside and write it inside the transaction of its Idempotency-Key."""
+        made = drafts.draft(self.actor(), body)
+        for name, value in changes.items():
+            setattr(made, name, value)
+        answer: Answer | None = None
+        try:
+            answer = self.once(
+                lambda: self.created(services.write(self.actor(), [made])[0]), self.shown
+            )
+        finally:
+            if answer is None or answer.replayed:
+                media.discard(made.files)
+        return answer
+
+
+class Tasks(TaskDoor):
+    """POST: submit. GET: list."""
+
+    def get(self, request: Request) -> Response:
+        wanted = self.query(TaskFilter)
+        tasks = wanted.apply(self.listed(Task.objects.filter(hidden_at=None)))
+        page = paginate(tasks, request.query_params.dict(), lambda task: task)
+        page["items"] = render_tasks(page["items"], admin=self.credential.has("admin"))
+        return Response(page)
+
+    def post(self, request: Request) -> Response:
+        return self.reply(self.store(self.parse(TaskBody)))
+
+
+class OneTask(TaskDoor):
+    def get(self, request: Request, id_: str) -> Response:
+        task = self.task(id_)
+        body = render_task(task, extras([task.id])[task.id], admin=self.credential.has("admin"))
+        tag = f'"{body["status"]}-{body["seq"]}-{body["progress"]}"'
+        if request.headers.get("If-None-Match") == tag:
+            return Response(status=304, headers={"ETag": tag})
+        return Response(body, headers={"ETag": tag})
+
+    def delete(self, request: Request, id_: str) -> Response:
+        verbs.hide(self.task(id_), by=self.credential.user.name)
+        return Response(status=204)
+
+
+class CancelTask(TaskDoor):
+    def post(self, request: Request, id_: str) -> Response:
+        task = self.task(id_)
+        verbs.cancel([task.id], by=self.credential.user.name)
+        return Response(self.shown(task.id))
+
+
+class PromoteTask(TaskDoor):
+    def post(self, request: Request, id_: str) -> Response:
+        task = self.task(id_)
+        verbs.promote(task, by=self.credential.user.name)
+        return Response(self.shown(task.id))
+
+
+class RetryTask(TaskDoor):
+    def post(self, request: Request, id_: str) -> Response:
+        task = self.task(id_)
+
+        def again() -> Answer:
+            made, new = verbs.retry(self.for_owner(task), task)
+            return self.created(made, 201 if new else 200)
+
+        return self.reply(self.once(again, self.shown))
+
+
+class CloneTask(TaskDoor):
+    def post(self, request: Request, id_: str) -> Response:
+        task = self.task(id_)
+        patch = self.parse(CloneBody).model_dump(exclude_unset=True)
+        content = TaskContent.objects.get(pk=task.id)
+        asked = verbs.asked(task, content)
+        merged = {**asked, **patch, "input": merge_patch(asked["input"], patch.get("input", {}))}
+        merged.pop("idempotency_key", None)
+        body = parse(TaskBody, {name: value for name, value in merged.items() if value is not None})
+        return self.reply(self.store(body, cloned_from=task.id))
+
+
+class ResolveBody(Body):
+    outcome: str = Field(pattern="^(succeeded|failed|resend)$")
+    reason: str = Field(min_length=1, max_length=200)
+    output: dict[str, JsonValue] | None = None
+
+
+class ResolveTask(TaskDoor):
+    """An operator ends the uncertainty about a task."""
+
+    scopes: ClassVar[dict[str, str]] = {"POST": "admin"}
+
+    def post(self, request: Request, id_: str) -> Response:
+        task, body = self.task(id_), self.parse(ResolveBody)
+        verbs.resolve(task, resolution(task, body))
+        return Response(self.shown(task.id))
+
+
+def resolution(task: Task, body: ResolveBody) -> Move:
+    if body.outcome == "resend":
+        return Resend(task_id=task.id, attempt=task.attempt, possible_cost=True)
+    if body.outcome == "failed":
+        shown = error("unknown_outcome", "outcome_unknown", body.reason)
+        return GiveUp(task_id=task.id, attempt=task.attempt, shown=shown, possible_cost=True)
+    output = {"text": None, "message": None, "data": body.output, "assets": []}
+    return Settle(task_id=task.id, success=True, output=output, charge=task.quoted)
+
+
+class BulkBody(Body):
+    """Exactly one of both."""
+
+    ids: list[Id] | None = Field(None, min_length=1, max_length=verbs.MAX_PER_VERB)
+    filter: dict[str, JsonValue] | None = None
+
+
+class Bulk(TaskDoor):
+    """A verb for many tasks: each by the rules of the single verb, one that cannot is counted."""
+
+    def chosen(self) -> tuple[list[Task], int, bool]:
+        """The tasks, how many ids were not found, and whether more match."""
+        body = self.parse(BulkBody)
+        if (body.ids is None) == (body.filter is None):
+            code, message = (
+                ("exclusive", "ids or filter") if body.ids else ("required", "ids or filter")
+            )
+            raise ValidationFailed.of("filter" if body.ids else "ids", code, message)  # type: ignore[arg-type]
+        if body.ids is not None:
+            found = list(self.tasks().filter(pk__in=body.ids).order_by("pk"))
+            return found, len(set(body.ids)) - len(found), False
+        wanted = parse(StrictTaskFilter, as_text(body.filter or {}), prefix="filter")
+        if not wanted.model_fields_set:
+            raise ValidationFailed.of("filter", "empty", "name at least one condition")
+        tasks = wanted.apply(self.tasks()).order_by("pk")[: verbs.MAX_PER_VERB + 1]
+        found = list(tasks)
+        return found[: verbs.MAX_PER_VERB], 0, len(found) > verbs.MAX_PER_VERB
+
+
+class StrictTaskFilter(TaskFilter):
+    model_config = {**TaskFilter.model_config, "extra": "forbid"}
+
+
+def as_text(values: dict[str, Any]) -> dict[str, Any]:
+    """A filter in a JSON body has the words of the query string."""
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in values.items()
+    }
+
+
+class CancelTasks(Bulk):
+    def post(self, request: Request) -> Response:
+        tasks, missing, more = self.chosen()
+        done = verbs.cancel([task.id for task in tasks], by=self.credential.user.name)
+        canceled = sum(one.ok and bool(one.task and one.task.finished_at) for one in done)
+        requested = sum(one.ok for one in done) - canceled
+        return Response(
+            {
+                "matched": len(tasks),
+                "canceled": canceled,
+                "requested": requested,
+                "unchanged": len(tasks) - canceled - requested,
+                "not_found": missing,
+                "has_more": more,
+            }
+        )
+
+
+class RetryTasks(Bulk):
+    def post(self, request: Request) -> Response:
+        tasks, missing, more = self.chosen()
+        counts = {"retried": 0, "existing": 0, "skipped": 0}
+        for task in tasks:
+            counts[self._retry(task)] += 1
+        return Response({"matched": len(tasks), **counts, "not_found": missing, "has_more": more})
+
+    def _retry(self, task: Task) -> str:
+        try:
+            _, new = verbs.retry(self.for_owner(task), task)
+        except Problem:  # no credits, not retryable, purged: counted, never an error
+            return "skipped"
+        return "retried" if new else "existing"

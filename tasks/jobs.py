@@ -1,0 +1,67 @@
+"""Celery entry points. A job is a doorbell: it carries ids, and everything else is read from PostgreSQL.
+
+A message that is malformed, doubled, late or replayed changes nothing but a count: what may happen is decided by
+compare-and-swap on the attempt.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import connection
+
+from genpulse.celery import app
+from genpulse.ids import parse_id
+from tasks import chores
+
+log = structlog.get_logger(__name__)
+
+
+class MalformedJob(Exception):
+    """The arguments of a message are not the ids this job expects."""
+
+
+def task_and_attempt(args: tuple[Any, ...]) -> tuple[UUID, int]:
+    task = parse_id(args[0]) if len(args) == 2 and isinstance(args[0], str) else None
+    if task is None or type(args[1]) is not int:
+        raise MalformedJob("want a task id and an attempt")
+    return task, args[1]
+
+
+@app.task(name="gp.submit")
+def submit(*args: Any) -> str:
+    """Run one attempt. I/O worker."""
+    from tasks import runner
+
+    return guarded("gp.submit", args, lambda: runner.run(*task_and_attempt(args)))
+
+
+@app.task(name="gp.fetch")
+def fetch(*args: Any) -> str:
+    """Store a vendor's answer. Media worker."""
+    from tasks import storing
+
+    return guarded("gp.fetch", args, lambda: storing.run(*task_and_attempt(args)))
+
+
+@app.task(name="gp.chore")
+def chore(*args: Any) -> str:
+    """Slow periodic work. Media worker."""
+    return guarded("gp.chore", args, lambda: chores.run(*args) or "done")
+
+
+def guarded(job: str, args: tuple[Any, ...], run: Any) -> str:
+    """A malformed message is kept for operators and acknowledged; an error is logged, its lease or timer recovers."""
+    try:
+        return str(run())
+    except MalformedJob as error:
+        from tasks.recorder import dead_letter
+
+        dead_letter(job, "", str(error), args)
+        connection.close()
+        return "malformed"
+    except Exception:
+        log.exception("job.failed", job=job)
+        return "error"
+    finally:
+        structlog.contextvars.clear_contextvars()

@@ -1,0 +1,154 @@
+"""The recorder of a worker process: one thread and one connection that write what all job threads learned.
+
+Moves that arrive within a few milliseconds are applied together (group commit). A claim is a move like any other;
+its answer comes with everything the runner needs. A group that fails is tried move by move, so a poisoned one never
+takes its neighbours with it; a database that is away is waited for.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError, connection
+
+from genpulse import sql
+from genpulse.config import config
+from genpulse.ids import new_id
+from tasks import work
+from tasks.lifecycle import Applied, apply
+from tasks.moves import Move, Start
+from tasks.work import Work
+
+log = structlog.get_logger(__name__)
+MOST = 64
+PATIENCE = 30.0  # seconds a database that is away is waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a move, and for a claim that won: the work."""
+
+    applied: Applied
+    work: Work | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.applied.ok
+
+
+@dataclass(slots=True)
+class Entry:
+    move: "Move | Callable[[], Move]"  # a callable is called here, where the database may be asked
+    future: "Future[Recorded]" = field(default_factory=Future)
+
+
+class Recorder:
+    """Start it once per process; `record` from any thread; `close` flushes."""
+
+    def __init__(self) -> None:
+        self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def record(self, move: Move | Callable[[], Move]) -> "Future[Recorded]":
+        entry = Entry(move)
+        self._entries.put(entry)
+        return entry.future
+
+    def close(self) -> None:
+        """Write what is left, then stop."""
+        self._entries.put(None)
+        self._thread.join(timeout=PATIENCE)
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._gather()
+            if group:
+                self._write(group)
+            if last:
+                connection.close()
+                return
+
+    def _gather(self) -> tuple[list[Entry], bool]:
+        """The next group: what is there, and what comes within the window; True = no more will come."""
+        first = self._entries.get()
+        if first is None:
+            return [], True
+        group = [first]
+        until = time.monotonic() + config.recorder_window
+        while len(group) < MOST:
+            try:
+                entry = self._entries.get(timeout=max(until - time.monotonic(), 0))
+            except queue.Empty:
+                return group, False
+            if entry is None:
+                return group, True
+            group.append(entry)
+        return group, False
+
+    def _write(self, group: Sequence[Entry]) -> None:
+        try:
+            self._apply(group)
+        except (OperationalError, InterfaceError):
+            self._write_later(group)
+        except Exception as error:
+            if len(group) == 1:
+                bury(group[0], error)
+            else:
+                for entry in group:
+                    self._write([entry])
+
+    def _write_later(self, group: Sequence[Entry]) -> None:
+        """The database is away or refuses: again until it is back. A repeated move is fenced like any other."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            connection.close()
+            time.sleep(0.2)
+            try:
+                return self._apply(group)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("recorder.database", error=type(error).__name__, moves=len(group))
+            except Exception as error:
+                log.warning("recorder.group", error=type(error).__name__, moves=len(group))
+                break
+        for entry in group:
+            try:
+                self._apply([entry])
+            except Exception as error:
+                bury(entry, error)
+        return None
+
+    @staticmethod
+    def _apply(group: Sequence[Entry]) -> None:
+        moves = [entry.move() if callable(entry.move) else entry.move for entry in group]
+        done = apply(moves)
+        claims = [result.move for result in done if result.ok and isinstance(result.move, Start)]
+        loaded = work.load([(claim.task_id, claim.attempt) for claim in claims])
+        for entry, result in zip(group, done, strict=True):
+            claim = result.move if isinstance(result.move, Start) and result.ok else None
+            found = loaded.get((claim.task_id, claim.attempt)) if claim else None
+            entry.future.set_result(Recorded(result, found))
+
+
+def bury(entry: Entry, error: Exception) -> None:
+    """A move that fails alone is kept for operators; its attempt's lease runs out and recovery goes by stage."""
+    log.error("recorder.dead_letter", error=type(error).__name__)
+    try:
+        dead_letter("recorder", "", f"{type(error).__name__}: {error}", entry.move)
+    except DatabaseError:
+        connection.close()
+    entry.future.set_exception(error)
+
+
+def dead_letter(source: str, original_id: str, error: str, payload: Any = "") -> None:
+    """Keep what could not be read or recorded, at most 4 KiB of it."""
+    sql.execute(
+        "INSERT INTO tasks_deadletter (id, source, original_id, error, raw_payload) VALUES (%s, %s, %s, %s, %s)",
+        [new_id(), source, original_id[:200], error[:500], str(payload)[:4096]],
+    )

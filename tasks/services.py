@@ -1,0 +1,381 @@
+"""What doors may do with tasks: submit, cancel, retry, clone, promote, hide. One transaction each.
+
+Statement order is that of `lifecycle.apply`: tasks, contents, events, batches, holds, wallets.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from psycopg.types.json import Jsonb
+
+from admin_integrations import fleet
+from genpulse import sql
+from genpulse.auth.models import Account
+from genpulse.config import config
+from genpulse.errors import (
+    BudgetExceeded,
+    TooManyWaiting,
+)
+from genpulse.events.bells import ring_admit
+from genpulse.events.log import NewEvent, append
+from genpulse.ids import new_id
+from genpulse.money import to_credits
+from media import services as media
+from tasks import drafts, routes
+from tasks.drafts import Actor, Draft
+from tasks.models import Batch, Status
+from tasks.requests import TaskBody
+from wallet import services as wallet
+
+TASK = {
+    "id": "uuid",
+    "account_id": "uuid",
+    "key_id": "uuid",
+    "batch_id": "uuid",
+    "batch_index": "int",
+    "superseded": "boolean",
+    "route_id": "bigint",
+    "family": "text",
+    "provider": "text",
+    "model": "text",
+    "task_type": "text",
+    "source": "text",
+    "external_id": "text",
+    "conversation_id": "text",
+    "retry_of": "uuid",
+    "cloned_from": "uuid",
+    "status": "text",
+    "priority": "smallint",
+    "ready": "boolean",
+    "due_at": "timestamptz",
+    "max_attempts": "smallint",
+    "stream": "boolean",
+    "hold_id": "uuid",
+    "quoted": "bigint",
+    "run_at": "timestamptz",
+    "start_deadline": "timestamptz",
+    "complete_by": "timestamptz",
+    "timeout": "int",
+    "store": "boolean",
+    "retention": "int",
+    "created_at": "timestamptz",
+    "seq": "int",
+    "phase": "text",
+}
+FRESH = {  # columns every new task starts with
+    "rank": 0,
+    "attempt": 0,
+    "tries": 0,
+    "here": 0,
+    "crashes": 0,
+    "alone_crashes": 0,
+    "waited": 0,
+    "cancel_requested": False,
+    "charged": 0,
+    "ran": 0,
+}
+INSERT = (
+    f"INSERT INTO tasks_task ({', '.join([*TASK, *FRESH, 'tags'])}) "  # noqa: S608
+    f"SELECT {', '.join(TASK)}, {', '.join(str(value).lower() for value in FRESH.values())}, "
+    "ARRAY(SELECT jsonb_array_elements_text(tag_list)) FROM "
+    + sql.unnest({**TASK, "tag_list": "jsonb"})
+)
+CONTENT = {
+    "task_id": "uuid",
+    "input": "jsonb",
+    "options": "jsonb",
+    "metadata": "jsonb",
+    "prompt": "text",
+    "price": "jsonb",
+}
+WAITING_COUNT = "SELECT count(*) FROM tasks_task WHERE account_id = %s AND finished_at IS NULL"
+SPENT = """
+SELECT coalesce(sum(CASE WHEN finished_at IS NULL THEN quoted ELSE charged END), 0)::bigint FROM tasks_task
+WHERE account_id = %s AND (%s::uuid IS NULL OR key_id = %s)
+  AND created_at >= date_trunc(%s, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSpec:
+    """What a batch adds to its drafts."""
+
+    mode: str = Batch.Mode.ALL
+    title: str | None = None
+    metadata: dict[str, Any] | None = None
+    tags: tuple[str, ...] = ()
+    webhook: dict[str, Any] | None = None
+    conversation_id: str | None = None
+
+
+def submit(actor: Actor, body: TaskBody) -> UUID:
+    """Check and store one task; its id. For doors without idempotency of their own."""
+    made = drafts.draft(actor, body)
+    with transaction.atomic():
+        return write(actor, [made])[0]
+
+
+def write(actor: Actor, made: Sequence[Draft], batch: BatchSpec | None = None) -> list[UUID]:
+    """Store drafts in the caller's transaction, with their holds and first events; the ids, in order.
+
+    All or nothing: raises InsufficientCredits, TooManyWaiting, BudgetExceeded.
+    """
+    account = Account.objects.get(pk=actor.account_id)
+    price = sum(draft.price for draft in made)
+    _check_waiting(account, len(made))
+    _check_budgets(actor, account, price)
+    now: datetime = sql.fetch("SELECT now()")[0][0]
+    batch_id = _write_batch(actor, made, batch, price, now) if batch else None
+    rows = [Row(actor, one, batch_id, now) for one in made]
+    _insert(rows)
+    append([row.event() for row in rows])
+    for draft in made:
+        if draft.files:
+            for file in draft.files:
+                file.account_id = actor.account_id
+            media.insert_many(draft.files)
+    wallet.freeze_many([row.freeze() for row in rows if row.hold_id])
+    transaction.on_commit(ring_admit, robust=True)
+    return [row.id for row in rows]
+
+
+class Row:
+    """One draft on its way into the tables."""
+
+    def __init__(self, actor: Actor, draft: Draft, batch_id: UUID | None, now: datetime) -> None:
+        self.actor, self.draft, self.batch_id, self.now = actor, draft, batch_id, now
+        self.id = new_id()
+        self.hold_id = new_id() if draft.price else None
+
+    def values(self) -> list[Any]:
+        draft, body, target = self.draft, self.draft.body, self.draft.target
+        later = body.run_at if body.run_at and body.run_at > self.now else None
+        deadline = (later or self.now) + timedelta(seconds=body.start_within or 0)
+        known = {
+            "id": self.id,
+            "account_id": self.actor.account_id,
+            "key_id": self.actor.key.id if self.actor.key else None,
+            "batch_id": self.batch_id,
+            "batch_index": draft.batch_index,
+            "superseded": False,
+            "route_id": routes.find_or_make(draft.route).id,
+            "family": target.family,
+            "provider": target.provider,
+            "model": target.model,
+            "task_type": target.task_type,
+            "source": self.actor.source,
+            "external_id": draft.external_id,
+            "conversation_id": body.conversation_id,
+            "retry_of": draft.retry_of,
+            "cloned_from": draft.cloned_from,
+            "status": Status.QUEUED.value,
+            "priority": int(body.priority),
+            "ready": later is None,
+            "due_at": later,
+            "max_attempts": body.max_attempts,
+            "stream": body.stream,
+            "hold_id": self.hold_id,
+            "quoted": draft.price,
+            "run_at": later,
+            "start_deadline": deadline if body.start_within else None,
+            "complete_by": body.complete_by,
+            "timeout": draft.timeout,
+            "store": body.store,
+            "retention": body.retention,
+            "created_at": self.now,
+            "seq": 1,
+            "phase": "",
+        }
+        return [*(known[name] for name in TASK), Jsonb(body.tags)]
+
+    def content(self) -> tuple[Any, ...]:
+        draft = self.draft
+        snapshots = {
+            target.model or "": quote.snapshot
+            for target, quote in zip(draft.targets, draft.quotes, strict=True)
+        }
+        price = next(iter(snapshots.values())) if len(snapshots) == 1 else {"by_model": snapshots}
+        return (
+            self.id,
+            Jsonb(draft.input),
+            Jsonb(options_of(draft)),
+            Jsonb(draft.body.metadata),
+            draft.prompt,
+            Jsonb(price),
+        )
+
+    def event(self) -> NewEvent:
+        return NewEvent(
+            account=self.actor.account_id,
+            type="task.queued",
+            data={
+                "status": "queued",
+                "reason": "submitted",
+                "price": to_credits(self.draft.price),
+            },
+            at=self.now,
+            task=self.id,
+            batch=self.batch_id,
+            seq=1,
+        )
+
+    def freeze(self) -> wallet.Freeze:
+        assert self.hold_id is not None  # noqa: S101 - asked only of priced rows
+        return wallet.Freeze(
+            hold_id=self.hold_id,
+            account_id=self.actor.account_id,
+            amount=self.draft.price,
+            task_id=self.id,
+            batch_id=self.batch_id,
+        )
+
+
+def options_of(draft: Draft) -> dict[str, Any]:
+    """What of the body is not a column, as it was asked; retry and clone start from it."""
+    body = draft.body
+    kept: dict[str, Any] = {
+        "models": body.model if isinstance(body.model, list) else None,
+        "provider": body.provider,
+        "executor": body.executor if isinstance(body.executor, str) else body.wish.model_dump(),
+        "webhook": body.webhook.model_dump() if body.webhook else None,
+        "start_within": body.start_within,
+        "timeout": body.timeout,
+        "max_price": body.max_price,
+        "workflow": None,
+        "ability": None,
+        **draft.extra_options,
+    }
+    if body.executor is None:
+        kept["executor"] = None
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _write_batch(
+    actor: Actor, made: Sequence[Draft], spec: BatchSpec, price: int, now: datetime
+) -> UUID:
+    batch = Batch.objects.create(
+        account_id=actor.account_id,
+        key_id=actor.key.id if actor.key else None,
+        mode=spec.mode,
+        source=actor.source,
+        title=spec.title,
+        total=len(made),
+        open=len(made),
+        metadata=spec.metadata or {},
+        tags=list(spec.tags),
+        webhook=spec.webhook,
+        conversation_id=spec.conversation_id,
+        created_at=now,
+    )
+    append(
+        [
+            NewEvent(
+                account=actor.account_id,
+                type="batch.created",
+                data={"total": len(made), "mode": spec.mode, "price": to_credits(price)},
+                at=now,
+                batch=batch.id,
+            )
+        ]
+    )
+    return batch.id
+
+
+def _insert(rows: Sequence[Row]) -> None:
+    sql.execute(INSERT, sql.columns([row.values() for row in rows]))
+    sql.insert("tasks_taskcontent", CONTENT, [row.content() for row in rows])
+
+
+_waiting: dict[UUID, tuple[float, int]] = {}  # account -> when counted, count; at most a second old
+
+
+def _check_waiting(account: Account, more: int) -> None:
+    limit = account.max_waiting if account.max_waiting is not None else config.max_waiting_per_user
+    if not limit:
+        return
+    counted, count = _waiting.get(account.id, (0.0, 0))
+    if time.monotonic() - counted > 1:
+        counted, count = time.monotonic(), sql.fetch(WAITING_COUNT, [account.id])[0][0]
+    if count + more > limit:
+        raise TooManyWaiting(f"At most {limit} tasks may wait for one user.", retry_after=5)
+    if len(_waiting) > 10_000:
+        _waiting.clear()
+    _waiting[account.id] = (counted, count + more)
+
+
+def _check_budgets(actor: Actor, account: Account, price: int) -> None:
+    budgets = [(account.budget_amount, account.budget_window, None)]
+    if actor.key:
+        budgets.append((actor.key.budget_amount, actor.key.budget_window, actor.key.id))
+    for amount, window, key in budgets:
+        if amount is None:
+            continue
+        spent = sql.fetch(SPENT, [account.id, key, key, window])[0][0]
+        if spent + price > amount:
+            raise BudgetExceeded(
+                f"The budget of {to_credits(amount)} credits a {window} would be passed."
+            )
+
+
+def check_all(actor: Actor, bodies: Iterable[tuple[str, TaskBody]]) -> list[Draft]:
+    """Drafts of all, or the refusal of the first bad one; `prefix` names its place."""
+    made: list[Draft] = []
+    try:
+        for index, (prefix, body) in enumerate(bodies):
+            draft = drafts.draft(actor, body, prefix)
+            draft.batch_index = index
+            made.append(draft)
+    except BaseException:
+        for draft in made:
+            media.discard(draft.files)
+        raise
+    return made
+
+
+def quote(actor: Actor, bodies: Iterable[tuple[str, TaskBody]]) -> dict[str, Any]:
+    """What these tasks would hold, and who could run them. Refuses what submit would refuse, but for money."""
+    free = [(prefix, body.model_copy(update={"max_price": None})) for prefix, body in bodies]
+    made = check_all(actor, free)
+    for draft in made:
+        media.discard(draft.files)
+    now = fleet.current()
+    price = sum(draft.price for draft in made)
+    available = wallet.balance(actor.account_id).available
+    items = [_quoted(draft, now) for draft in made]
+    reasons = sorted({reason for item in items for reason in item["reasons"]})
+    return {
+        "price": to_credits(price),
+        "currency": "credits",
+        "available": to_credits(available),
+        "affordable": price <= available,
+        "feasible": all(item["feasible"] for item in items),
+        "reasons": reasons,
+        "tasks": len(made),
+        "items": items,
+    }
+
+
+def _quoted(draft: Draft, now: fleet.Fleet) -> dict[str, Any]:
+    verdicts = now.verdicts(draft.route)
+    dearest = max(draft.quotes, key=lambda quote: quote.price)
+    feasible = any(verdict.eligible for verdict in verdicts)
+    reasons = sorted({verdict.reason for verdict in verdicts}) or ["no_executor"]
+    return {
+        "model": draft.target.model,
+        "provider": draft.target.provider,
+        "family": draft.target.family,
+        "task_type": draft.target.task_type,
+        "price": to_credits(draft.price),
+        "unit_prices": dearest.unit_prices,
+        "feasible": feasible,
+        "reasons": [] if feasible else reasons,
+        "queue_depth": 0,
+        "position": None,
+        "eta": None,
+        "candidates": [verdict.shown() for verdict in verdicts],
+    }

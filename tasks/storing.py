@@ -1,0 +1,187 @@
+"""Store a vendor's answer: copy every output into our own storage, make assets, settle. Media worker only.
+
+The answer is committed before this begins, so nothing here is ever a reason to generate again. Storage that is away
+is waited for; a vendor link that died is asked for anew; only when neither can be had the result is lost.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from genpulse.errors import MediaRejected, UrlNotAllowed
+from media import services as media
+from media.services import Asset
+from providers import registry
+from providers.base import Provider
+from providers.http import Session, origin_of
+from tasks import results, work
+from tasks.lifecycle import apply
+from tasks.models import Stage
+from tasks.moves import AttemptFailed, GiveUp, StorageDown, Succeed, error
+from tasks.policy import Fault
+from tasks.runner import executor_info
+from tasks.work import Work
+from wallet import pricing
+
+log = structlog.get_logger(__name__)
+LARGEST = 2 << 30
+SECONDS = 300.0
+RETRY_IN = 5.0
+LINKS_LIVE = 24 * 3600.0  # how long a dead link is asked for again
+
+
+class ResultLost(Exception):
+    """The vendor's link is dead and no fresh one can be had."""
+
+
+def run(task_id: UUID, attempt: int) -> str:
+    """One fetch job; a second copy finds nothing to do."""
+    found = work.load([(task_id, attempt)]).get((task_id, attempt))
+    if found is None or found.replaced or found.stage != Stage.DONE or found.result is None:
+        return "refused"
+    try:
+        assets = prepare_all(found, found.result["outputs"])
+    except MediaRejected as rejected:
+        return _fail(found, "result_rejected", rejected.detail)
+    except ResultLost:
+        return _give_up(found)
+    except OSError as problem:
+        log.warning("storage.unavailable", error=type(problem).__name__)
+        apply([StorageDown(task_id=task_id, attempt=attempt, retry_in=RETRY_IN)])
+        return "storage unavailable"
+    return _succeed(found, assets)
+
+
+def prepare_all(job: Work, outputs: Sequence[Mapping[str, Any]]) -> list[Asset]:
+    prepared: list[Asset] = []
+    try:
+        for index, output in enumerate(outputs):
+            with opened(job, output) as file:
+                prepared.append(
+                    media.prepare(
+                        job.account_id,
+                        file,
+                        origin="result",
+                        kind=output["kind"],
+                        content_type=output["content_type"],
+                        filename=output["filename"],
+                        task_id=job.task_id,
+                        batch_id=job.batch_id,
+                        index=index,
+                        provenance=provenance(job, output),
+                    )
+                )
+    except BaseException:
+        media.discard(prepared)
+        raise
+    return prepared
+
+
+@contextmanager
+def opened(job: Work, output: Mapping[str, Any]) -> Any:
+    """The bytes of one output: those the adapter handed over, or those behind the vendor's link."""
+    if output["key"]:
+        with media.open_raw(output["key"]) as raw:
+            yield raw
+        return
+    with tempfile.TemporaryFile() as file:
+        download(job, output["url"], cast("BinaryIO", file))
+        file.seek(0)
+        yield file
+
+
+def download(job: Work, url: str, file: BinaryIO) -> None:
+    """The executor's own origin is read with its credential, every other address through the guard."""
+    session = Session(job.base_url, deadline=float("inf"))
+    provider: Provider = registry.get(job.provider)
+    if job.base_url and origin_of(job.base_url) == origin_of(url):
+        session.bind(provider, executor_info(job, session))
+        _own(session, url, file)
+        return
+    try:
+        media.fetch(url, purpose="result", sink=file, max_bytes=LARGEST, deadline=SECONDS)
+    except media.FetchError as problem:
+        if problem.permanent:
+            raise ResultLost from problem
+        raise OSError("the vendor's link cannot be read now") from problem
+    except UrlNotAllowed as problem:
+        raise ResultLost from problem
+
+
+def _own(session: Session, url: str, file: BinaryIO) -> None:
+    from providers.base import ProviderError
+
+    written = 0
+    try:
+        with session.stream("GET", url, timeout=SECONDS) as answer:
+            for chunk in answer.chunks():
+                written += len(chunk)
+                if written > LARGEST:
+                    raise MediaRejected("The result is larger than 2 GiB.")
+                file.write(chunk)
+    except ProviderError as problem:
+        if problem.kind in {"transient", "overloaded", "rate_limited"}:
+            raise OSError("the executor cannot be read now") from problem
+        raise ResultLost from problem
+
+
+def provenance(job: Work, output: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model": job.model,
+        "provider": job.provider,
+        "executor": job.executor,
+        "task_type": job.task_type,
+        "prompt": job.input.get("prompt"),
+        "seed": output["meta"].get("seed", job.input.get("seed")),
+        "workflow": (job.options.get("workflow") or {}).get("name"),
+        "sandbox": job.provider == "sandbox",
+        "external_id": job.external_id or None,
+    }
+
+
+def _succeed(job: Work, assets: list[Asset]) -> str:
+    result = cast("dict[str, Any]", job.result)
+    usage = result["usage"]
+    with transaction.atomic():
+        kept = [media.persistable(asset) for asset in assets]
+        [done] = apply(
+            [
+                Succeed(
+                    task_id=job.task_id,
+                    attempt=job.attempt,
+                    output=results.output_of(results.answer_of(result), kept),
+                    usage=usage,
+                    charge=pricing.charge(job.tariff, usage, job.quoted),
+                )
+            ]
+        )
+        if done.ok and done.task and done.task.status == "succeeded":
+            media.insert_many(assets)
+            stored = True
+        else:
+            stored = False
+    if not stored:
+        media.discard(assets)
+    for output in result["outputs"]:
+        if output["key"]:
+            media.delete_raw(output["key"])
+    return "stored" if stored else "refused"
+
+
+def _fail(job: Work, code: str, message: str) -> str:
+    fault = Fault(
+        kind="lost", code=code, message=message, provider=job.provider, possible_cost=True
+    )
+    apply([AttemptFailed(task_id=job.task_id, attempt=job.attempt, fault=fault)])
+    return code
+
+
+def _give_up(job: Work) -> str:
+    shown = error("lost", "result_lost", "The vendor's result could not be read any more.")
+    apply([GiveUp(task_id=job.task_id, attempt=job.attempt, shown=shown, possible_cost=True)])
+    return "result_lost"
