@@ -11,10 +11,11 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import BinaryIO, Literal
+from http.client import HTTPException
+from typing import BinaryIO, Literal, cast
 from urllib.parse import urljoin
 
 import certifi
@@ -148,10 +149,11 @@ def _exchange(target: Target, addresses: list[str], wire: Wire) -> Iterator[Base
                 preload_content=False,
                 decode_content=False,
             )
-            yield connection.getresponse()
+            with closing(connection.getresponse()) as response:
+                yield response
         if time.monotonic() >= wire.until:  # the watchdog's cut looks like an ordinary end
             raise TimeoutError
-    except (HTTPError, OSError) as error:
+    except (HTTPError, HTTPException, OSError) as error:
         late = time.monotonic() >= wire.until
         message = "The deadline has passed." if late else "The connection failed or was cut."
         raise FetchError("broken", message) from error
@@ -185,7 +187,6 @@ def _connection(target: Target, address: str, timeout: float) -> HTTPConnection:
         timeout=timeout,
         ssl_context=_tls(),
         server_hostname=target.host,
-        assert_hostname=target.host,
     )
 
 
@@ -200,10 +201,10 @@ def _tls() -> ssl.SSLContext:
 @contextmanager
 def _watchdog(connection: HTTPConnection, until: float) -> Iterator[None]:
     """A time-out per read does not stop a server that sends a byte a second; this does."""
-    left = max(until - time.monotonic(), 0)
-    if connection.sock is not None:
-        connection.sock.settimeout(max(left, 0.001))
-    timer = threading.Timer(left, _shut, [connection])
+    left = max(until - time.monotonic(), 0.001)
+    wire = cast("socket.socket", connection.sock)  # the connection forgets it while a body is read
+    wire.settimeout(left)
+    timer = threading.Timer(left, _shut, [wire])
     timer.daemon = True
     timer.start()
     try:
@@ -212,12 +213,9 @@ def _watchdog(connection: HTTPConnection, until: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _shut(connection: HTTPConnection) -> None:
-    try:
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-    except OSError:  # closed already
-        return
+def _shut(wire: socket.socket) -> None:
+    with suppress(OSError):  # closed already
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 def _download(

@@ -113,7 +113,7 @@ class Media(NativeView):
         if len(sent) != 1:
             code: FieldCode = "exclusive" if sent else "required"
             raise ValidationFailed.of("file", code, "send exactly one file")
-        file: "UploadedFile[Any]" = sent[0]
+        file: UploadedFile[Any] = sent[0]
         if (file.size or 0) > config.max_upload_bytes:
             raise BodyTooLarge(
                 f"At most {config.max_upload_bytes} bytes.", limit=config.max_upload_bytes

@@ -74,6 +74,6 @@ def checked(key: str) -> str:
 
 def write(key: str, source: BinaryIO, content_type: str) -> None:
     """Store all of `source` under `key`, replacing what is there."""
-    content: "File[bytes]" = File(source, name=key)
+    content: File[bytes] = File(source, name=key)
     content.content_type = content_type  # type: ignore[attr-defined]  # django-storages sends it
     storage().save(checked(key), content)

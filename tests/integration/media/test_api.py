@@ -86,13 +86,19 @@ class TestOneRequest:
             ({"file": File("a", b"1"), "tags": "red"}, "tags", "format"),
             ({"file": File("a", b"1"), "tags": '"red"'}, "tags", "type"),
             ({"file": File("a", b"1"), "tags": '[""]'}, "tags.0", "empty"),
-            ({"file": File("a", b"1"), "metadata": '{"a": "' + "x" * 8200 + '"}'}, "metadata", "too_long"),
+            (
+                {"file": File("a", b"1"), "metadata": '{"a": "' + "x" * 8200 + '"}'},
+                "metadata",
+                "too_long",
+            ),
         ],
     )
     def test_a_wrong_form_names_its_field(self, api, form, field, code):
         answer = api.post("/api/v1/media", form)
         assert answer.status_code == 422
-        assert [(item["field"], item["code"]) for item in answer.json()["errors"]] == [(field, code)]
+        assert [(item["field"], item["code"]) for item in answer.json()["errors"]] == [
+            (field, code)
+        ]
         assert not Asset.objects.exists()
 
     def test_a_file_above_the_limit_is_refused(self, api, monkeypatch):
@@ -110,9 +116,13 @@ class TestOneRequest:
     def test_json_is_the_wrong_body(self, api):
         assert api.post("/api/v1/media", {}, "application/json").status_code == 415
 
+    @pytest.mark.django_db(transaction=True)
     def test_a_service_key_uploads_for_a_user_it_names_first(self, bob):
         service = client_of(bob, scopes=["media", "act_as"])
-        assert send(service, b"\x89PNG\r\n\x1a\n", headers={"X-GenPulse-User": "carol"}).status_code == 422
+        assert (
+            send(service, b"\x89PNG\r\n\x1a\n", headers={"X-GenPulse-User": "carol"}).status_code
+            == 422
+        )
         assert not Account.objects.filter(name="carol").exists()
         answer = send(service, headers={"X-GenPulse-User": "carol"})
         assert answer.json()["user"] == "carol"
@@ -197,7 +207,9 @@ class TestList:
                 index=0,
                 provenance={"model": "sandbox-image", "prompt": "a RED kite"},
             ),
-            "text": keep(alice.account_id, b"hello", origin="upload", filename="red.txt", tags=["a"]),
+            "text": keep(
+                alice.account_id, b"hello", origin="upload", filename="red.txt", tags=["a"]
+            ),
             "other": keep(alice.account_id, picture(9, 9), origin="upload", tags=["a", "b"]),
             "bobs": keep(bob.account_id, picture(), origin="upload"),
         }
@@ -233,7 +245,14 @@ class TestList:
 
     @pytest.mark.parametrize(
         "query",
-        ["kind=picture", "origin=sky", "task_id=7", "created_after=2020-01-01T00:00:00", "limit=0", "cursor=x"],
+        [
+            "kind=picture",
+            "origin=sky",
+            "task_id=7",
+            "created_after=2020-01-01T00:00:00",
+            "limit=0",
+            "cursor=x",
+        ],
     )
     def test_unreadable_filters(self, api, query):
         assert api.get(f"/api/v1/assets?{query}").status_code == 422
