@@ -4,10 +4,9 @@ import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from genpulse.cli import bootstrap, demo, launch
 from genpulse.cli.client import ApiError, Client
@@ -27,6 +26,9 @@ from genpulse.cli.terminal import (
 )
 from genpulse.embedded import ServerError
 from genpulse.refusals import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 commands = typer.Typer()
 
@@ -54,6 +56,7 @@ def _ensure_running(instance: Instance, port: int) -> None:
     if instance.supervisor_pid() is not None:
         instance.enter()
         launch.await_ready(instance)
+        launch.start_the_rest(instance)
         return
     began = time.monotonic()
     try:
@@ -70,6 +73,7 @@ def _start(instance: Instance, port: int) -> None:
     set_up_django()
     bootstrap.bring_up_to_date(instance)
     launch.await_ready(instance)
+    launch.start_the_rest(instance)
 
 
 def _explain(error: BaseException) -> None:
@@ -96,6 +100,8 @@ def _summary(instance: Instance) -> dict[str, Any]:
 
 
 def _greet(instance: Instance) -> None:
+    from rich.table import Table
+
     told = _summary(instance)
     grid = Table.grid(padding=(0, 2))
     grid.add_row("Console", f"{told['base_url']}/console/")
@@ -191,7 +197,9 @@ def _show(report: dict[str, Any]) -> None:
         out.print(_table(report["executors"], ["name", "provider", "state"]))
 
 
-def _table(rows: list[dict[str, Any]], columns: list[str]) -> Table:
+def _table(rows: list[dict[str, Any]], columns: list[str]) -> "Table":
+    from rich.table import Table
+
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))

@@ -1,14 +1,16 @@
 """The demo: one batch of everything the sandbox makes, sent over HTTP and watched as it happens."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from genpulse.cli.client import ApiError, Client
 from genpulse.cli.instance import Instance
 from genpulse.cli.terminal import DEFAULT_DATA, Data, django, err, fail, running
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 commands = typer.Typer()
 
@@ -56,6 +58,8 @@ def first(instance: Instance) -> None:
 
 def play(instance: Instance) -> int:
     """Number of tasks that did not succeed. Raises ApiError and OSError."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     _give_credits(instance)
     api = Client(instance.base_url, instance.admin_key, user=USER)
     batch = api.post("/api/v1/batches", BATCH)
@@ -64,7 +68,7 @@ def play(instance: Instance) -> int:
         return _watch(api, batch, progress)
 
 
-def _watch(api: Client, batch: dict[str, Any], progress: Progress) -> int:
+def _watch(api: Client, batch: dict[str, Any], progress: "Progress") -> int:
     bars = {
         task["id"]: progress.add_task(task["model"], total=100, state=task["status"])
         for task in batch["tasks"]

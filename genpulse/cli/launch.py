@@ -144,36 +144,46 @@ class Launch:
             )
 
     def _await_servers(self) -> None:
+        """Also returns when the supervisor holds its lock, so that its end can be seen."""
         end = time.monotonic() + 30
-        started = (self.postgres, self.valkey)
-        for server in (one for one in started if one is not None):
-            while not server.ready():
-                if time.monotonic() > end:
-                    raise LaunchError("an embedded server did not start")
-                with contextlib.suppress(OSError):
-                    self.instance.supervisor.processes()  # being asked, it looks at once
-                time.sleep(0.03)
+        while not self._servers_are_up():
+            if time.monotonic() > end:
+                raise LaunchError(f"the servers did not start\n{log_tails(self.instance, 0)}")
+            with contextlib.suppress(OSError):
+                self.instance.supervisor.processes()  # being asked, it looks at once
+            time.sleep(0.03)
+
+    def _servers_are_up(self) -> bool:
+        return (
+            self.instance.supervisor_pid() is not None
+            and (self.postgres is None or self.postgres.ready())
+            and (self.valkey is None or self.valkey.ready())
+        )
 
 
 def await_ready(instance: Instance, seconds: float = READY_SECONDS) -> None:
     """Returns when `/ready` is 200. Raises LaunchError with the end of the logs."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    began = time.time()
+    while time.time() < began + seconds and instance.supervisor_pid() is not None:
         if client.is_ready(instance.base_url):
             return
-        if instance.supervisor_pid() is None and time.monotonic() > end - seconds + 5:
-            break
         time.sleep(0.1)
-    raise LaunchError(f"not ready after {seconds:.0f} s\n{log_tails(instance)}")
+    raise LaunchError(f"not ready after {time.time() - began:.0f} s\n{log_tails(instance, began)}")
 
 
-def log_tails(instance: Instance, lines: int = 15) -> str:
-    """The last lines of every log, newest file last."""
+def start_the_rest(instance: Instance) -> None:
+    """What waited so that the others start sooner; nothing when it runs already."""
+    for name in processes.LATE:
+        instance.supervisor.start(name)
+
+
+def log_tails(instance: Instance, since: float, lines: int = 15) -> str:
+    """The last lines of every process that wrote some since then; the latest comes last."""
     files = sorted(instance.logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
     tails = []
     for path in files:
-        last = path.read_text(errors="replace").splitlines()[-lines:]
-        tails += [f"--- {path.name}", *last] if last else []
+        if path.stem != "app" and path.stat().st_mtime >= since:
+            tails += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-lines:]]
     return "\n".join(tails)
 
 

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 
 from genpulse.embedded.system import child_command
@@ -14,6 +15,7 @@ from genpulse.refusals import ConfigError
 from genpulse.supervisor import Program
 
 DESCRIPTORS = 65536  # one for each WebSocket and each call in flight
+LATE = ("media", "flower")  # not needed to accept and run work: they leave the CPU to the others
 
 
 def web() -> None:
@@ -70,13 +72,16 @@ def quarantine() -> None:
 
 def _celery(name: str, queues: list[str], *options: str) -> None:
     from celery import signals
+    from celery.platforms import SecurityWarning
 
     from genpulse.celery import app
     from genpulse.config import config
 
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours is set up already
-    app.worker_main(
+    warnings.simplefilter("ignore", SecurityWarning)  # messages are JSON; root is no danger here
+    app.start(
         [
+            "--quiet",
             "worker",
             f"--hostname={name}@{config.worker_id}",
             f"--queues={','.join(queues)}",
@@ -96,18 +101,12 @@ def orchestrator() -> None:
 
 def monitor() -> None:
     """Flower on loopback, read-only, behind FLOWER_BASIC_AUTH, at FLOWER_PORT (5555)."""
-    from celery.bin.base import CLIContext
-    from flower.command import flower
-
     from genpulse.celery import app
 
     if not os.environ.get("FLOWER_BASIC_AUTH"):
         raise ConfigError(["FLOWER_BASIC_AUTH: missing; want user:password"])
     port = os.environ.get("FLOWER_PORT", "5555")
-    flower.main(
-        args=["--address=127.0.0.1", f"--port={port}", "--read_only=true"],
-        obj=CLIContext(app=app, no_color=True, workdir=None, quiet=True),
-    )
+    app.start(["--quiet", "flower", "--address=127.0.0.1", f"--port={port}", "--read_only=true"])
 
 
 PROCESSES: dict[str, Callable[[], None]] = {
@@ -127,12 +126,14 @@ def program(name: str, grace: float) -> Program:
         name=name,
         command=child_command(command, signal.SIGKILL),
         stop_seconds=int(grace) + 10,
+        late=name in LATE,
         on_demand=name == "quarantine",
     )
 
 
 def run(name: str) -> None:
     """Check, then run until stopped. Exits with 1 and one line for each reason not to start."""
+    sys.modules["rich"] = None  # type: ignore[assignment] # structlog would load it for a format we do not use
     try:
         _prepare(name)
         PROCESSES[name]()

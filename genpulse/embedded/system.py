@@ -47,11 +47,12 @@ def give_away(path: Path) -> None:
 
 
 def make_passable(folder: Path) -> None:
-    """Let other users pass through `folder` and its parents, without letting them look inside."""
+    """Let the servers' user pass through `folder` and its parents, without letting it look inside."""
+    user = pwd.getpwnam(UNPRIVILEGED).pw_uid
     for place in (folder.resolve(), *folder.resolve().parents):
-        mode = place.stat().st_mode
-        if not mode & 0o001:
-            place.chmod(mode | 0o001)
+        status = place.stat()
+        if status.st_uid != user and not status.st_mode & 0o001:
+            place.chmod(status.st_mode | 0o001)
 
 
 def make_executable(program: Path, tree: Path) -> None:

@@ -21,7 +21,14 @@ from genpulse.config import config
 from genpulse.logging.files import SharedLogFile
 from genpulse.logging.redaction import first_line, redact
 
-QUIET = ("asyncio", "botocore", "boto3", "oss2", "urllib3", "kombu", "amqp", "PIL", "websockets")
+QUIET = (
+    *("asyncio", "botocore", "boto3", "oss2", "urllib3", "kombu", "amqp", "PIL", "websockets"),
+    *(
+        "celery.worker.strategy",
+        "celery.app.trace",
+        "django.request",
+    ),  # two lines a task, one a 4xx
+)
 ORDER = ("time", "level", "logger", "event", "request_id", "task_id", "attempt")
 
 ErrorInfo = tuple[type[BaseException], BaseException, TracebackType | None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOG_BYTES = "10MB"
-SETTLED = 5  # seconds a program must stay up before its restarts are at once again
+SETTLED = 10  # seconds a program must stay up before its restarts are at once again
 
 HEAD = """\
 [unix_http_server]
@@ -60,6 +60,7 @@ class Program:
     group: str = "app"
     stop_signal: str = "TERM"
     stop_seconds: int = 15
+    late: bool = False  # started by name, when what matters more is up
     on_demand: bool = False  # started by name; an orderly end is final
 
     def section(self, logs: Path) -> str:
@@ -68,7 +69,7 @@ class Program:
             command=quoted(shlex.join(self.command)),
             stop_signal=self.stop_signal,
             stop_seconds=self.stop_seconds,
-            autostart=str(not self.on_demand).lower(),
+            autostart=str(not (self.on_demand or self.late)).lower(),
             autorestart="unexpected" if self.on_demand else "true",
             settled=SETTLED,
             logs=quoted(logs),
