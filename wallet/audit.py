@@ -24,11 +24,12 @@ class Check:
 
 INVARIANTS: dict[str, tuple[str, str]] = {
     "I1": (
-        "the legs of every journal sum to zero, and there are some",
+        "every journal has legs that move something, and they sum to zero",
         """
         SELECT journal.id FROM wallet_journal AS journal LEFT JOIN wallet_entry AS entry ON entry.journal_id = journal.id
         GROUP BY journal.id
         HAVING count(entry.id) = 0 OR sum(entry.available_change + entry.held_change) <> 0
+          OR bool_or(entry.available_change = 0 AND entry.held_change = 0)
         """,
     ),
     "I2": (
@@ -84,6 +85,15 @@ INVARIANTS: dict[str, tuple[str, str]] = {
             AND leg.kind = CASE hold.status WHEN 'confirmed' THEN 'charge' ELSE 'release' END
             AND leg.available_change = hold.amount - hold.charged AND leg.held_change = -hold.amount)
             <> (hold.status <> 'open')::int
+        UNION ALL
+        SELECT journal.id FROM wallet_journal AS journal LEFT JOIN wallet_hold AS hold ON hold.id = journal.hold_id
+        WHERE (journal.kind IN ('hold', 'charge', 'release')) <> (hold.id IS NOT NULL)
+        """,
+    ),
+    "I7": (
+        "a task has one hold at most",
+        """
+        SELECT task_id FROM wallet_hold WHERE task_id IS NOT NULL GROUP BY task_id HAVING count(*) > 1
         """,
     ),
     "I8": (
@@ -95,7 +105,7 @@ INVARIANTS: dict[str, tuple[str, str]] = {
             lag(held_after, 1, 0) OVER own AS held_before
           FROM wallet_entry WHERE account_id IS NOT NULL WINDOW own AS (PARTITION BY account_id ORDER BY account_seq)
         ) AS step
-        WHERE account_seq <> seq_before + 1 OR available <> available_before OR held <> held_before
+        WHERE (account_seq, available, held) IS DISTINCT FROM (seq_before + 1, available_before, held_before)
         """,
     ),
     "I8 triggers": (
