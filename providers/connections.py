@@ -13,22 +13,15 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from providers.urls import Origin
+
 CONNECT_TIMEOUT = 10.0  # seconds, for each address of the host
 IDLE_LIMIT = 30.0  # seconds a connection may wait for its next request
 IDLE_PER_ORIGIN = 64
-
-
-class Origin(NamedTuple):
-    """What a credential is bound to."""
-
-    scheme: str
-    host: str
-    port: int
 
 
 class Wire:
