@@ -79,8 +79,9 @@ def run_media() -> None:
 
 
 def start(name: str, names: Sequence[str], options: Sequence[str]) -> None:
-    app.worker_main(
+    app.start(
         [
+            "--quiet",
             "worker",
             f"--hostname={name}@%h",
             f"--queues={','.join(names)}",

@@ -40,56 +40,34 @@ def web() -> None:
 
 def worker() -> None:
     """Calls to vendors and servers, in threads, for WORKER_QUEUES (default: every family)."""
-    from genpulse.config import config
-    from providers.families import all_families
+    _quiet_celery()
+    from tasks import worker as processes
 
-    queues = config.worker_queues or [
-        *(family.name for family in all_families()),
-        "webhooks",
-        "control",
-    ]
-    _celery("worker", queues, "--pool=threads", f"--concurrency={config.worker_concurrency}")
+    processes.run_io()
 
 
 def media() -> None:
     """Results: fetch, decode, thumbnails; in processes, so that memory and time are limited."""
-    _celery(
-        "media",
-        ["media"],
-        "--pool=prefork",
-        "--concurrency=2",
-        "--time-limit=330",
-        "--soft-time-limit=300",
-        "--max-tasks-per-child=500",
-        "--max-memory-per-child=400000",
-    )
+    _quiet_celery()
+    from tasks import worker as processes
+
+    processes.run_media()
 
 
 def quarantine() -> None:
     """Tasks suspected of killing workers, one after the other, away from everybody else."""
-    _celery("quarantine", ["quarantine"], "--pool=threads", "--concurrency=1")
+    _quiet_celery()
+    from tasks import worker as processes
+
+    processes.run_io(quarantine=True)
 
 
-def _celery(name: str, queues: list[str], *options: str) -> None:
+def _quiet_celery() -> None:
     from celery import signals
     from celery.platforms import SecurityWarning
 
-    from genpulse.celery import app
-    from genpulse.config import config
-
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours is set up already
     warnings.simplefilter("ignore", SecurityWarning)  # messages are JSON; root is no danger here
-    app.start(
-        [
-            "--quiet",
-            "worker",
-            f"--hostname={name}@{config.worker_id}",
-            f"--queues={','.join(queues)}",
-            "--without-gossip",
-            "--without-mingle",
-            *options,
-        ]
-    )
 
 
 def orchestrator() -> None:
