@@ -1,34 +1,52 @@
 """What ComfyUI says about a job, in the engine's words: refused prompts, history entries, files."""
 
-import mimetypes
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, cast
 from urllib.parse import urlencode
 
-from providers.base import Completed, Output, OutputKind, ProviderError
+from providers.base import Completed, ErrorKind, Output, OutputKind, ProviderError
 from providers.faults import scrub
-from providers.wire.comfy_workflow import SEEDS
+from providers.wire.comfy_workflow import NAME, SEEDS
 
 Entry = Mapping[str, Any]
 
-NAME = re.compile(r"\w[\w .,()+=@-]{0,199}")
-KINDS: dict[str, OutputKind] = {
+DEEPEST = 8  # folders
+BY_KEY: dict[str, OutputKind] = {
     "images": "image",
     "gifs": "video",
     "video": "video",
     "audio": "audio",
 }
-TYPES: dict[str, OutputKind] = {"image": "image", "video": "video", "audio": "audio"}
+CONTENT_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".mp4": "video/mp4",
+    ".webm": "video/webm",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
+    ".wav": "audio/wav",
+    ".mp3": "audio/mpeg",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".txt": "text/plain",
+    ".glb": "model/gltf-binary",
+}
 MODEL_FILE = re.compile(r"(?i)\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)$")
 MODEL_INPUT = re.compile(
     r"(ckpt|lora|vae|unet|clip|control_net|controlnet|model|style_model|upscale_model|clip_vision)_name\d*"
 )
-PATHS = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][\w .@+-]+)*[\\/](?=[\w.@+-])")
+FOLDERS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][\w.@+-]+)+[\\/](?=\w)")
 ADDRESSES = re.compile(r"\w+://\S+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
 OUT_OF_MEMORY = re.compile(r"(?i)OutOfMemory|out of memory|Allocation on device")
 MACHINE = re.compile(
-    r"(?i)CUDA error|cuDNN|CUBLAS|AcceleratorError|HIP error|No space left|Connection|Timeout"
+    r"(?i)CUDA error|cuDNN|CUBLAS|AcceleratorError|HIP error|No space left|(Connection|Timeout)\w*Error"
 )
 NOTHING = "The workflow finished without a result; it needs a node that saves or previews."
 
@@ -51,18 +69,25 @@ def refused(body: Mapping[str, Any], raw: str | None = None) -> ProviderError | 
 
 def _complaints(node_errors: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for node_id, node in node_errors.items() if isinstance(node_errors, dict) else ():
-        for item in node.get("errors") or ():
-            yield f"node {node_id} ({node.get('class_type')})", item
+        errors = node.get("errors") if isinstance(node, dict) else None
+        for item in errors if isinstance(errors, list) else ():
+            if isinstance(item, dict):
+                yield f"node {node_id} ({node.get('class_type')})", item
 
 
 def _complaint(item: Mapping[str, Any]) -> str:
     """The rule that was broken and the input, without the server's list of files."""
-    name = (item.get("extra_info") or {}).get("input_name")
+    name = _extra(item).get("input_name")
     return f"{name}: {item.get('message')}" if name else str(item.get("message"))
 
 
+def _extra(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    extra = item.get("extra_info")
+    return extra if isinstance(extra, dict) else {}
+
+
 def _is_missing_model(item: Mapping[str, Any]) -> bool:
-    extra = item.get("extra_info") or {}
+    extra = _extra(item)
     return item.get("type") == "value_not_in_list" and names_model(
         str(extra.get("input_name")), extra.get("received_value")
     )
@@ -82,7 +107,7 @@ def _is_missing_node(error: Mapping[str, Any]) -> bool:
 
 def shown(text: str) -> str:
     """A message of the server for users: one line, without its folders and addresses."""
-    return scrub(ADDRESSES.sub("***", PATHS.sub("", " ".join(text.split()))))[:400]
+    return scrub(ADDRESSES.sub("***", FOLDERS.sub("", " ".join(text.split()))))[:400]
 
 
 def outcome(entry: Entry, base_url: str) -> Completed | ProviderError | None:
@@ -102,7 +127,8 @@ def outcome(entry: Entry, base_url: str) -> Completed | ProviderError | None:
 
 
 def _messages(status: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for item in status.get("messages") or ():
+    messages = status.get("messages")
+    for item in messages if isinstance(messages, list) else ():
         if isinstance(item, list) and len(item) == 2 and isinstance(item[1], dict):
             yield str(item[0]), item[1]
 
@@ -112,23 +138,17 @@ def node_error(data: Mapping[str, Any]) -> ProviderError:
     said = f"{data.get('exception_type')}: {data.get('exception_message')}"
     where = f"{data.get('node_type')} (node {data.get('node_id')})"
     raw = scrub(f"{said}\n{''.join(map(str, data.get('traceback') or ()))}")
-    if is_out_of_memory(said):
+    if OUT_OF_MEMORY.search(said):
         message = f"{where} ran out of memory."
         return ProviderError("transient", message, "node_error", retries=1, raw=raw)
-    kind = "transient" if MACHINE.search(said) else "bad_input"
+    kind: ErrorKind = "transient" if MACHINE.search(said) else "bad_input"
     message = shown(f"{where}: {data.get('exception_message')}")
-    return ProviderError(
-        "transient" if kind == "transient" else "bad_input", message, "node_error", raw=raw
-    )
-
-
-def is_out_of_memory(said: str) -> bool:
-    return OUT_OF_MEMORY.search(said) is not None
+    return ProviderError(kind, message, "node_error", raw=raw)
 
 
 def _result(entry: Entry, base_url: str, *, cached: bool) -> Completed | ProviderError:
     nodes = entry.get("outputs")
-    found = list(nodes.values()) if isinstance(nodes, dict) else []
+    found = [node for node in _values(nodes) if isinstance(node, dict)]
     try:
         outputs = list(_outputs(found, base_url, _seed(entry)))
     except ValueError:
@@ -138,7 +158,89 @@ def _result(entry: Entry, base_url: str, *, cached: bool) -> Completed | Provide
         )
     texts = [text for node in found for text in _strings(node.get("text"))]
     if outputs or texts:
-        return Completed(outputs, {"images": _count(outputs)}, text="\n".join(texts) or None)
+        pictures = sum(output.kind == "image" for output in outputs)
+        usage = {"images": float(pictures)} if pictures else {}
+        return Completed(outputs, usage, text="\n".join(texts) or None)
     if cached:
         return ProviderError("transient", NOTHING, "no_output", retries=1)
     return ProviderError("bad_input", NOTHING, "no_output")
+
+
+def _values(mapping: Any) -> list[Any]:
+    return list(mapping.values()) if isinstance(mapping, dict) else []
+
+
+def _strings(items: Any) -> Iterator[str]:
+    yield from (
+        item for item in (items if isinstance(items, list) else ()) if isinstance(item, str)
+    )
+
+
+def _outputs(nodes: Iterable[Any], base_url: str, seed: int | None) -> Iterator[Output]:
+    """Every saved file once; when nothing was saved, the previews. Raises ValueError for an unsafe name."""
+    files = dict(found for node in nodes for found in _files(node))
+    saved = {place: key for place, key in files.items() if place[2] == "output"}
+    for (name, subfolder, folder), key in (saved or files).items():
+        query = urlencode({"filename": name, "subfolder": subfolder, "type": folder})
+        content_type = CONTENT_TYPES.get(PurePosixPath(name).suffix.lower())
+        yield Output(
+            _kind(key, content_type),
+            url=f"{base_url}/view?{query}",
+            content_type=content_type,
+            filename=name,
+            meta={} if seed is None else {"seed": seed},
+        )
+
+
+def _files(node: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], str]]:
+    """`(filename, subfolder, type)` and the key it came under."""
+    for key, items in node.items():
+        for item in items if isinstance(items, list) else ():
+            kind = str(item.get("type", "output")) if isinstance(item, dict) else ""
+            # Neither a flag nor a node that shows its input is a result.
+            if kind in {"output", "temp"} and "filename" in item:
+                folder = safe_subfolder(item.get("subfolder"))
+                yield (safe_name(item["filename"]), folder, kind), key
+
+
+def _kind(key: str, content_type: str | None) -> OutputKind:
+    main = (content_type or "").partition("/")[0]
+    if main in {"image", "video", "audio", "text"}:
+        return cast(OutputKind, main)
+    return "file" if content_type else BY_KEY.get(key, "file")
+
+
+def safe_name(name: object) -> str:
+    """A file name of the server. Raises ValueError for one that could lead elsewhere."""
+    if not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name:
+        raise ValueError("unsafe file name")
+    return name
+
+
+def safe_subfolder(folder: object) -> str:
+    """A relative folder of the server, with slashes. Raises ValueError for one that could lead elsewhere."""
+    parts = str(folder).replace("\\", "/").split("/") if folder else []
+    if len(parts) > DEEPEST:
+        raise ValueError("unsafe folder")
+    return "/".join(safe_name(part) for part in parts)
+
+
+def _seed(entry: Entry) -> int | None:
+    """The seed of the run, when the graph has one."""
+    item = entry.get("prompt")
+    graph = item[2] if isinstance(item, list) and len(item) > 2 else None
+    seeds = {seed for node in graph_nodes(graph) for seed in _seeds(node)}
+    return seeds.pop() if len(seeds) == 1 else None
+
+
+def graph_nodes(graph: Any) -> Iterator[Mapping[str, Any]]:
+    """The inputs of every node of a graph that a server sent."""
+    for node in _values(graph):
+        if isinstance(node, dict) and isinstance(node.get("inputs"), dict):
+            yield node["inputs"]
+
+
+def _seeds(inputs: Mapping[str, Any]) -> Iterator[int]:
+    for name in SEEDS & inputs.keys():
+        if isinstance(inputs[name], int):
+            yield inputs[name]

@@ -30,6 +30,7 @@ MEDIA: dict[str, tuple[str, Kind]] = {  # node class -> the input that names an 
     "VHS_LoadAudioUpload": ("audio", "audio"),
 }
 MEDIA_KINDS = frozenset({"image", "video", "audio"})
+NAMING_FILES = MEDIA_KINDS | {"text", "any"}  # nodes unknown here may name files too
 HOME = {"CLIPTextEncode": "text", "KSampler": "seed", "PrimitiveNode": "value"}
 FALLBACKS = ("text", "seed", "value", "noise_seed")
 SEEDS = frozenset({"seed", "noise_seed"})
@@ -38,6 +39,8 @@ SIZED = re.compile(r"Empty\w*Latent\w*")
 SIZE = re.compile(r"([1-9]\d{0,4})\s*[xX*×]\s*([1-9]\d{0,4})")  # noqa: RUF001 - people write it
 REFERENCE = re.compile(r"(?i)(https?://|data:|asset:)|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 CLIMBING = re.compile(r"(^|[\\/])\.\.([\\/]|$)|^[\\/]|^[A-Za-z]:[\\/]|\x00")
+NAME = re.compile(r"\w[\w .,()+=@-]{0,199}")  # a file or folder that is called by name
+VARIABLES = re.compile(r"%(width|height|year|month|day|hour|minute|second)%")
 LARGEST_SEED = 2**53  # exact in JSON readers that know doubles only
 UI_ADVICE = (
     'This is a web-UI workflow (nodes and links). Export it with "Save (API Format)", '
@@ -88,8 +91,8 @@ def prepare_workflow(
         if name not in slots:
             raise WorkflowError(f"inputs.{name}", "unknown", _known(slots))
         for slot in slots[name]:
-            is_media = slot.kind in MEDIA_KINDS
-            read = _media(slot, value, files) if is_media else _read(slot, value)
+            file = (files or {}).get(f"inputs.{name}") if slot.kind in NAMING_FILES else None
+            read = file or _read(slot, value, files is None)
             graph[slot.node]["inputs"] |= _values(graph[slot.node], slot, read, seed)
     _require(slots, given)
     _finish(graph, files or {}, seed)
@@ -160,11 +163,22 @@ def _check_node(workflow: Mapping[str, Any], node_id: str, node: Any) -> None:
 
 
 def _check_path(field: str, class_type: str, name: str, value: Any) -> None:
-    """A workflow names files of its own folder; ComfyUI itself would follow some paths out of it."""
-    is_file = name == "filename_prefix" or MEDIA.get(class_type, ("",))[0] == name
-    # A reference is replaced by a file name before anything is sent.
-    if isinstance(value, str) and is_file and CLIMBING.search(value):
+    """A workflow names files of the server's own folders; ComfyUI itself would follow some paths out of them."""
+    if not isinstance(value, str):
+        return
+    is_prefix = name == "filename_prefix"
+    if (is_prefix or MEDIA.get(class_type, ("",))[0] == name) and CLIMBING.search(value):
         raise WorkflowError(field, "format", "leaves the folder of the server")
+    if is_prefix and not _makes_safe_names(value):
+        # The result would be refused for its name, after all the work.
+        raise WorkflowError(
+            field, "format", "want letters, digits, spaces and any of _ . , ( ) + = @ -"
+        )
+
+
+def _makes_safe_names(prefix: str) -> bool:
+    parts = re.split(r"[\\/]", VARIABLES.sub("0", prefix))
+    return all(NAME.fullmatch(part) for part in parts if part) and ".." not in prefix
 
 
 def _is_link(value: Any) -> bool:
@@ -244,17 +258,6 @@ def _known(slots: Mapping[str, Any]) -> str:
     return f"no such input; this workflow takes {names}"
 
 
-def _media(slot: Slot, value: Any, files: Mapping[str, str] | None) -> str:
-    """The server's name of a file that was uploaded; while checking, the reference itself."""
-    place = f"inputs.{slot.name}"
-    if files is not None and place in files:
-        return files[place]
-    if files is None and isinstance(value, str) and REFERENCE.match(value):
-        return value
-    # A plain file name would let a caller read what others uploaded.
-    raise WorkflowError(place, "format", "want a URL, a data URI or an asset")
-
-
 def _values(node: Mapping[str, Any], slot: Slot, value: Any, seed: int) -> dict[str, Any]:
     """What a read value sets at its node."""
     if slot.kind == "size":
@@ -265,8 +268,15 @@ def _values(node: Mapping[str, Any], slot: Slot, value: Any, seed: int) -> dict[
     return {slot.field: seed if is_seed and value == -1 else value}
 
 
-def _read(slot: Slot, value: Any) -> Any:
+def _read(slot: Slot, value: Any, checking: bool) -> Any:
     """The value as the slot's kind. Lists are never taken: ComfyUI would read them as links."""
+    if slot.kind in MEDIA_KINDS:
+        # A plain file name would let a caller read what others uploaded.
+        if not (checking and isinstance(value, str) and REFERENCE.match(value)):
+            raise WorkflowError(
+                f"inputs.{slot.name}", "format", "want a URL, a data URI or an asset"
+            )
+        return value
     read = READERS[slot.kind](value)
     if read is None:
         wanted = '"WxH", such as "512x768"' if slot.kind == "size" else slot.kind
