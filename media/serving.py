@@ -67,40 +67,37 @@ def _send(
     except FileNotFoundError:
         raise NotFound from None
     wanted = headers.get("Range", "") if headers.get("If-Range", shown.tag) == shown.tag else ""
-    span = _span(wanted, size)
-    if span is None:
+    span = wanted_span(wanted, size)
+    start, end = span or (0, size)
+    if start >= end and span is not None:
         file.close()
-        fixed["Content-Range"] = f"bytes */{size}"
-        return HttpResponse(status=416, headers=fixed)
-    start, end = span
-    partial = bool(RANGE.fullmatch(wanted)) and wanted != "bytes=-"
-    if partial:
+        return HttpResponse(status=416, headers={**fixed, "Content-Range": f"bytes */{size}"})
+    if span is not None:
         fixed["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    text = shown.content_type.startswith("text/plain")
+    text = shown.content_type == "text/plain"
     file.seek(start)
     return StreamingHttpResponse(
         Slice(file, end - start if method == "GET" else 0),
-        status=206 if partial else 200,
+        status=200 if span is None else 206,
         content_type="text/plain; charset=utf-8" if text else shown.content_type,
         headers={**fixed, "Content-Length": str(end - start)},
     )
 
 
-def _span(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last; None when the range lies outside (RFC 9110, 14.1.2).
+def wanted_span(header: str, size: int) -> tuple[int, int] | None:
+    """First byte and the one after the last (RFC 9110, 14.1.2), an empty span where there are none.
 
-    What is not one readable range asks for everything.
+    None for everything: what is not one readable range is ignored.
     """
     match = RANGE.fullmatch(header)
     if match is None or not any(match.groups()):
-        return 0, size
+        return None
     first, last = match.groups()
     if not first:
-        return (max(size - int(last), 0), size) if int(last) and size else None
-    start, end = int(first), min(int(last) + 1, size) if last else size
-    if last and int(last) < start:
-        return 0, size
-    return (start, end) if start < size else None
+        return max(size - int(last), 0), size
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(int(last) + 1, size) if last else size
 
 
 class Slice:
