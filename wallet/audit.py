@@ -131,9 +131,9 @@ INVARIANTS: dict[str, tuple[str, str]] = {
         """
         SELECT id::text FROM wallet_hold WHERE amount <= 0
         UNION ALL
-        SELECT table_name || '.' || column_name FROM information_schema.columns
-        WHERE table_schema = current_schema() AND table_name IN ('wallet_wallet', 'wallet_hold', 'wallet_entry')
-          AND column_name ~ 'available|held|amount|charged|deposited' AND data_type <> 'bigint'
+        SELECT attrelid::regclass || '.' || attname FROM pg_attribute
+        WHERE attrelid IN ('wallet_wallet'::regclass, 'wallet_hold'::regclass, 'wallet_entry'::regclass)
+          AND attname ~ 'available|held|amount|charged|deposited' AND atttypid <> 'bigint'::regtype
         """,
     ),
 }

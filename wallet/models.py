@@ -190,8 +190,11 @@ class Entry(models.Model):
                 condition=Q(
                     platform="",
                     account__isnull=False,
+                    account_seq__isnull=False,
                     account_seq__gt=0,
+                    available_after__isnull=False,
                     available_after__gte=0,
+                    held_after__isnull=False,
                     held_after__gte=0,
                 )
                 | Q(

@@ -32,7 +32,7 @@ from wallet import services
 from wallet.models import Hold
 from wallet.services import Balance, Freeze, Settlement
 
-PROFILES = {"quick": (12, 25), "chaos": (300, 50)}
+PROFILES = {"quick": (8, 20), "chaos": (300, 50)}
 EXAMPLES, STEPS = PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "quick")]
 OWNERS = st.integers(0, 2)
 AMOUNTS = st.integers(1, 60)

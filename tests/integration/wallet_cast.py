@@ -1,6 +1,7 @@
 """Who the wallet's tests are about, and what must be true after each."""
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from genpulse.auth.models import Account
@@ -18,7 +19,7 @@ def account(name: str = "", credits_: int = 0) -> Account:
     return made
 
 
-def frozen(owner: Account, credits_: int, **more: object) -> UUID:
+def frozen(owner: Account, credits_: int, **more: Any) -> UUID:
     """The id of a new hold."""
     hold_id = new_id()
     services.freeze_many(

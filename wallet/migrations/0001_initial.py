@@ -335,8 +335,11 @@ class Migration(migrations.Migration):
                     models.Q(
                         ("account__isnull", False),
                         ("account_seq__gt", 0),
+                        ("account_seq__isnull", False),
                         ("available_after__gte", 0),
+                        ("available_after__isnull", False),
                         ("held_after__gte", 0),
+                        ("held_after__isnull", False),
                         ("platform", ""),
                     ),
                     models.Q(
