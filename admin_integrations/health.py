@@ -1,0 +1,130 @@
+"""What errors and probes mean for executors and credentials: cooldowns set, doubled and lifted.
+
+A cooldown is a row, so every process honours it and a restart forgets nothing. Counting errors in a row is each
+process's own affair: three in a row seen by one process are enough to open a circuit.
+"""
+
+from collections import Counter
+from uuid import UUID
+
+from genpulse import sql
+from genpulse.config import config
+from genpulse.events.log import NewEvent, append
+
+OPENS_AFTER = 3  # transient errors in a row
+OPEN_FIRST, OPEN_LONGEST = 30.0, 600.0  # seconds, doubling
+OVERLOADED, NOT_AVAILABLE, RATE_LIMIT_LONGEST = 60.0, 3600.0, 120.0
+
+SET = """
+INSERT INTO admin_integrations_cooldown (executor_id, credential_id, model, reason, until, probing, strikes)
+VALUES (%(executor)s, %(credential)s, %(model)s, %(reason)s,
+  CASE WHEN %(seconds)s::float8 IS NULL THEN NULL ELSE now() + make_interval(secs => %(seconds)s::float8) END, false, 1)
+ON CONFLICT (executor_id, credential_id, model) DO UPDATE SET reason = excluded.reason,
+  strikes = admin_integrations_cooldown.strikes + 1, probing = false,
+  until = CASE WHEN %(doubles)s AND excluded.until IS NOT NULL THEN now() + make_interval(secs => least(
+      %(seconds)s::float8 * power(2, admin_integrations_cooldown.strikes), %(longest)s))
+    ELSE greatest(excluded.until, admin_integrations_cooldown.until) END
+"""
+LIFT = """
+DELETE FROM admin_integrations_cooldown
+WHERE executor_id = %s AND model IN ('', %s) AND (credential_id IS NULL OR credential_id = %s)
+  AND reason IN ('circuit_open', 'overloaded', 'unhealthy') RETURNING reason
+"""
+MIDNIGHT = """
+SELECT extract(epoch FROM date_trunc('day', now() AT TIME ZONE 'UTC') + interval '1 day' - now() AT TIME ZONE 'UTC')
+"""
+in_a_row: Counter[tuple[UUID, str]] = Counter()
+
+
+def failed(
+    executor: UUID,
+    name: str,
+    credential: UUID | None,
+    model: str,
+    kind: str,
+    retry_after: float | None = None,
+) -> bool:
+    """Note an error of `kind`; True when a cooldown now stands in the way of trying the same again."""
+    scale = config.backoff_scale
+    if kind == "transient":
+        in_a_row[(executor, model)] += 1
+        if in_a_row[(executor, model)] < OPENS_AFTER:
+            return False
+        cool(executor, None, model, "circuit_open", OPEN_FIRST * scale, doubles=True)
+        append(
+            [
+                NewEvent(
+                    account=None,
+                    type="executor.down",
+                    data={"executor": name, "reason": "circuit_open"},
+                )
+            ]
+        )
+    elif kind == "overloaded":
+        cool(executor, None, model, "overloaded", max(retry_after or 0, OVERLOADED * scale))
+    elif kind == "rate_limited":
+        wait = min(retry_after or 1.0, RATE_LIMIT_LONGEST)
+        cool(executor, credential, model, "rate_limited", wait)
+    elif kind == "quota_exhausted":
+        cool(executor, credential, "", kind, retry_after or seconds_to_midnight())
+        append(
+            [
+                NewEvent(
+                    account=None,
+                    type="credential.exhausted",
+                    data={"executor": name, "reason": kind},
+                )
+            ]
+        )
+    elif kind == "bad_credentials":
+        cool(executor, credential, "", kind, None)
+        append(
+            [NewEvent(account=None, type="executor.down", data={"executor": name, "reason": kind})]
+        )
+    elif kind == "not_available":
+        cool(executor, None, model, kind, NOT_AVAILABLE * scale)
+    else:
+        return False
+    return True
+
+
+def succeeded(executor: UUID, name: str, credential: UUID | None, model: str) -> None:
+    """A success ends the row of errors; a circuit that was open closes."""
+    in_a_row.pop((executor, model), None)
+    if sql.fetch(LIFT, [executor, model, credential]):
+        append(
+            [
+                NewEvent(
+                    account=None, type="executor.up", data={"executor": name, "reason": "recovered"}
+                )
+            ]
+        )
+
+
+def cool(
+    executor: UUID | None,
+    credential: UUID | None,
+    model: str,
+    reason: str,
+    seconds: float | None,
+    *,
+    doubles: bool = False,
+) -> None:
+    """Send nothing there for `seconds` (None: until somebody changes it)."""
+    sql.execute(
+        SET,
+        {
+            "executor": executor,
+            "credential": credential,
+            "model": model,
+            "reason": reason,
+            "seconds": seconds,
+            "doubles": doubles,
+            "longest": OPEN_LONGEST * config.backoff_scale,
+        },
+    )
+
+
+def seconds_to_midnight() -> float:
+    """Daily quotas come back at 00:00 UTC."""
+    return float(sql.fetch(MIDNIGHT)[0][0])
