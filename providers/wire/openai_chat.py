@@ -20,38 +20,10 @@ from providers.wire import codes, refusals, sse
 
 PATH = "/chat/completions"
 # Shared input names that are no field of a chat body; all others, known here or not, go out as they came.
-NOT_FIELDS = frozenset(
-    [
-        "prompt",
-        "negative_prompt",
-        "messages",
-        "system",
-        "images",
-        "mask",
-        "video",
-        "audio",
-        "size",
-        "width",
-        "height",
-        "aspect_ratio",
-        "n",
-        "steps",
-        "guidance",
-        "duration",
-        "fps",
-        "quality",
-        "format",
-        "voice",
-        "speed",
-        "language",
-        "texts",
-        "dimensions",
-        "workflow",
-        "inputs",
-        "parameters",
-        "sandbox",
-    ]
-)
+_NO_FIELDS = """prompt negative_prompt messages system images mask video audio size width height aspect_ratio n steps
+    guidance duration fps quality format voice speed language texts dimensions workflow inputs parameters sandbox
+    model stream stream_options"""
+NOT_FIELDS = frozenset(_NO_FIELDS.split())
 OPEN, CLOSE = "<think>", "</think>"
 
 

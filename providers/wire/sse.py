@@ -76,9 +76,14 @@ def records(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def parsed(text: str) -> dict[str, Any]:
     """One JSON object of a stream. Raises ProviderError (`bad_response`)."""
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise bad_response(paid=False) from None
     if not isinstance(data, dict):
         raise bad_response(paid=False)
     return data
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity are no JSON, and PostgreSQL keeps neither."""
+    raise ValueError(constant)
