@@ -1,5 +1,6 @@
 """One row of a retry table: what the vendor does, and what the engine is told."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,3 +38,14 @@ class Row:
 def table(rows: list[Row]) -> pytest.MarkDecorator:
     """`@table(ROWS)` runs a test once for each row."""
     return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])
+
+
+def on(
+    method: str, path: str, faults: Mapping[ErrorKind, Fault]
+) -> Mapping[ErrorKind, Callable[[Any], None]]:
+    """`ProviderContract.faults` of an emulator called `vendor`."""
+
+    def provoke(fault: Fault) -> Callable[[Any], None]:
+        return lambda test: test.vendor.next(method, path, fault)
+
+    return {kind: provoke(fault) for kind, fault in faults.items()}
