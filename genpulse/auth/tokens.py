@@ -83,11 +83,11 @@ def read(token: str, use: Use) -> Claims:
             issuer=ISSUER,
             options={"require": CLAIMS, "enforce_minimum_key_length": True},
         )
+        return _claims(claims, use)
     except jwt.ExpiredSignatureError:
         raise TokenExpired from None
-    except (jwt.PyJWTError, ValueError):
+    except (jwt.PyJWTError, ValueError, OverflowError):
         raise InvalidCredentials from None
-    return _claims(claims, use)
 
 
 def _claims(claims: dict[str, Any], use: Use) -> Claims:
