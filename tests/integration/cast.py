@@ -17,8 +17,8 @@ class Caller:
     """Speaks JSON with one credential."""
 
     headers: dict[str, str] = field(default_factory=dict)
-    user: User | None = None
-    key: ApiKey | None = None
+    user: User = field(default_factory=User)  # unsaved for nobody
+    key: ApiKey = field(default_factory=ApiKey)
     client: Client = field(default_factory=lambda: Client(raise_request_exception=False))
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
