@@ -41,8 +41,8 @@ def address_of(base_url: str, path: str) -> str:
     url = path if absolute else f"{base_url}/{path.lstrip('/')}"
     if origin_of(url) != origin_of(base_url):
         raise ValueError("another origin")
-    if ".." in unquote(urlsplit(url).path).split("/"):
-        raise ValueError("a path that climbs")
+    if urlsplit(base_url).query or ".." in unquote(urlsplit(url).path).split("/"):
+        raise ValueError("a path that leaves the base URL")
     return url
 
 

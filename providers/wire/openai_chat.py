@@ -125,7 +125,10 @@ class Thinking:
 
     def feed(self, text: str) -> tuple[str, str]:
         """The next piece of content -> (answer, reasoning) that are certain by now."""
-        if self._state == "answer":
+        if self._state == "gap":  # blank lines between thought and answer
+            text = text.lstrip("\n")
+            self._state = "answer" if text else "gap"
+        if self._state in {"gap", "answer"}:
             return text, ""
         self._held += text
         if self._state == "start":
@@ -141,8 +144,8 @@ class Thinking:
     def _think(self) -> tuple[str, str]:
         thought, found, rest = self._held.partition(CLOSE)
         if found:
-            self._state, self._held = "answer", ""
-            return rest.lstrip("\n"), thought
+            self._state, self._held = "gap", ""
+            return self.feed(rest)[0], thought
         # The end of what came may be the begin of the closing mark.
         keep = next((n for n in range(len(CLOSE) - 1, 0, -1) if thought.endswith(CLOSE[:n])), 0)
         cut = len(thought) - keep
