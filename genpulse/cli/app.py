@@ -12,7 +12,7 @@ from genpulse.cli.terminal import DEFAULT_DATA, Data
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="GenPulse: generative-AI work on your own servers and accounts.",
 )
@@ -46,7 +46,21 @@ def read_dotenv() -> None:
             os.environ.setdefault(name, value)
 
 
-def main() -> None:
+def begin() -> None:
     os.umask(0o077)  # logs, assets and secrets are nobody else's business
     read_dotenv()
+
+
+def main() -> None:
+    begin()
     app()
+
+
+def run(*arguments: str) -> None:
+    """One command on behalf of a script, which goes on when it succeeds and exits like it when not."""
+    begin()
+    try:
+        app(list(arguments))
+    except SystemExit as end:
+        if end.code:
+            raise

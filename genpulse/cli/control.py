@@ -242,10 +242,27 @@ def _follow(path: Path) -> None:
 
 
 @commands.command("init-db")
-def init_db(data: Data = DEFAULT_DATA) -> None:
+def init_db(
+    data: Data = DEFAULT_DATA,
+    *,
+    reset: Annotated[bool, typer.Option("--reset", help="Drop everything first; asks.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
     """Bring the database schema up to date; safe to start twice at once."""
     with django(data):
         from genpulse import schema
 
+        if reset:
+            _confirm_reset(yes=yes)
+            schema.reset()
         count = schema.migrate()
     err.print(f"schema is up to date ({count} migrations applied)")
+
+
+def _confirm_reset(*, yes: bool) -> None:
+    from genpulse.config import config
+
+    if config.production:
+        fail("--reset is refused in production")
+    if not yes and not typer.confirm("Drop every table of this database, with its data?", err=True):
+        fail("nothing changed")

@@ -34,6 +34,7 @@ def web() -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        timeout_keep_alive=75,  # longer than clients keep theirs, or they send into a closing socket
         timeout_graceful_shutdown=5,  # streams do not end by themselves
     )
 
