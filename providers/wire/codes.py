@@ -73,7 +73,7 @@ def problem_of(
     `{"code", "message"}`.
     """
     code, kind_word, message = words(body)
-    kind = _by_phrase(message) or by_code(code, table) or _by_type(kind_word, status, table)
+    kind = by_phrase(message) or by_code(code, table) or _by_type(kind_word, status, table)
     if status == 401:
         kind = "bad_credentials"
     if kind is None:
@@ -100,7 +100,8 @@ def words(body: Any) -> tuple[str, str, str]:
     )
 
 
-def _by_phrase(message: str) -> ErrorKind | None:
+def by_phrase(message: str) -> ErrorKind | None:
+    """The kind of a message of a vendor whose codes say nothing."""
     message = message.lower()
     return next((kind for phrase, kind in PHRASES.items() if phrase in message), None)
 

@@ -8,10 +8,10 @@ from providers.wire import bases
 SECONDS = 15.0
 
 
-def probe(executor: ExecutorInfo) -> Health:
+def probe(executor: ExecutorInfo, base: str = "") -> Health:
     """Healthy when it answers; `login` says what became of the credential. Raises ProviderError."""
     try:
-        _list(executor)
+        _list(executor, base)
     except ProviderError as problem:
         if problem.kind == "bad_credentials":
             return Health("down", "expired", problem.message)
@@ -21,10 +21,10 @@ def probe(executor: ExecutorInfo) -> Health:
     return Health("healthy", "ok" if executor.credential else "not_applicable")
 
 
-def inventory(executor: ExecutorInfo) -> Inventory:
+def inventory(executor: ExecutorInfo, base: str = "") -> Inventory:
     """The ids of its models, Google's `models/` cut off. Raises ProviderError."""
     try:
-        found = _list(executor)
+        found = _list(executor, base)
     except ProviderError as problem:
         if problem.kind == "not_available":
             return Inventory()
@@ -33,7 +33,8 @@ def inventory(executor: ExecutorInfo) -> Inventory:
     return Inventory(models=[name.removeprefix("models/") for name in ids if isinstance(name, str)])
 
 
-def _list(executor: ExecutorInfo) -> list[Any]:
-    reply = executor.http.get(f"{bases.trimmed(executor.base_url)}/models", timeout=SECONDS)
+def _list(executor: ExecutorInfo, base: str) -> list[Any]:
+    base = base or bases.trimmed(executor.base_url)
+    reply = executor.http.get(f"{base}/models", timeout=SECONDS)
     data = reply.object().get("data")
     return data if isinstance(data, list) else []
