@@ -113,12 +113,16 @@ class JournalAdmin(ReadOnly, JournalPages):
 
 
 class PriceForm(PriceModelForm):
-    minimum = forms.CharField(initial="0", help_text="Credits.")
+    minimum = forms.CharField(help_text="Credits.")
 
     class Meta:
         model = PriceRule
         fields = ("kind", "match_by", "match_value", "task_type", "components", "enabled")
         help_texts = {"components": 'Such as [{"unit": "image", "price": "1.5"}].'}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["minimum"] = to_credits(self.instance.minimum)
 
     def clean(self) -> dict[str, Any]:
         """What the API would refuse is refused here in the same words."""

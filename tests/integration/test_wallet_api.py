@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from genpulse.auth.models import User
 from genpulse.ids import new_id
 from genpulse.money import MICRO
 from tests.integration.wallet_cast import breaches, frozen, has
-from wallet import rules, services
+from wallet import pricing, rules, services
 from wallet.models import PriceRule
 from wallet.services import Settlement
 
@@ -281,6 +282,16 @@ def test_prices_are_made_by_operators_only(alice):
     client = client_of(alice, "wallet")
     assert post(client, "/api/v1/prices", RULE).status_code == 403
     assert client.delete(f"/api/v1/prices/{new_id()}").status_code == 403
+
+
+def test_an_edit_by_another_process_is_seen_within_two_seconds(monkeypatch):
+    target = rules.Target(task_type="text-to-image", model="sandbox-image")
+    assert pricing.list_price(target) == [{"unit": "image", "price": "1"}]
+    elsewhere = [{"unit": "image", "price": "7"}]
+    PriceRule.objects.filter(match_value="sandbox-image").update(components=elsewhere)
+    later = time.monotonic() + 2.01
+    monkeypatch.setattr("wallet.rules.time.monotonic", lambda: later)
+    assert pricing.list_price(target) == elsewhere
 
 
 def test_the_built_in_engine_has_prices(alice):
