@@ -4,6 +4,8 @@
 `Cooldown`; health words, open circuits and exhausted credentials are read from that one table.
 """
 
+from typing import Any
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -40,7 +42,8 @@ class Executor(models.Model):
     region = models.CharField(max_length=50, blank=True)
     tags = ArrayField(models.CharField(max_length=64), default=list, blank=True)
     config = models.JSONField(default=dict, blank=True)
-    credentials = models.ManyToManyField("Credential", blank=True, related_name="executors")
+    credentials: "models.ManyToManyField[Credential, Any]" = models.ManyToManyField(
+        "Credential", blank=True, related_name="executors")
     # What the last inventory and probe said.
     known_models = ArrayField(models.CharField(max_length=200), null=True, blank=True)
     known_nodes = ArrayField(models.CharField(max_length=200), null=True, blank=True)

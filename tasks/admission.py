@@ -140,22 +140,23 @@ class Capacity:
             self.keys[key] += count
 
     def free_slots(self) -> int:
-        return sum(
-            max(executor.max_concurrency - self.executors[executor.id], 0)
-            for executor in self.fleet.executors
-            if executor.status == "active"
-        )
+        free = 0
+        for executor in self.fleet.executors:
+            if executor.status == "active":
+                free += max(executor.max_concurrency - self.executors[executor.id], 0)
+        return free
 
     def free_threads(self, family: str, *, others_wait: bool) -> int:
         """Threads of live workers that serve the family, plus a little that is published ahead."""
         serving = [(queues, threads) for queues, threads in self.workers if family in queues]
-        total = sum(threads for _, threads in serving)
+        total: int = sum(threads for _, threads in serving)
         neighbours = {name for queues, _ in serving for name in queues}
-        busy = sum(count for name, count in self.on_thread.items() if name in neighbours)
-        ahead = sum(max(4, threads // 4) for _, threads in serving)
-        free = total + ahead - busy
+        busy: int = sum(self.on_thread[name] for name in neighbours)
+        ahead: int = sum(max(4, threads // 4) for _, threads in serving)
+        free: int = total + ahead - busy
         if others_wait:
-            free = min(free, int(total * MOST_OF_A_WORKER) + ahead - self.on_thread[family])
+            mine: int = self.on_thread[family]
+            free = min(free, int(total * MOST_OF_A_WORKER) + ahead - mine)
         return max(free, 0)
 
     def why_full(self, verdict: Verdict) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ from media import services as media
 from tasks import drafts, services, verbs
 from tasks.drafts import Actor
 from tasks.filters import TaskFilter
-from tasks.models import Task, TaskContent
+from tasks.models import Batch, Task, TaskContent
 from tasks.moves import GiveUp, Move, Resend, Settle, error
 from tasks.render import extras, render_task, render_tasks
 from tasks.requests import CloneBody, TaskBody, merge_patch
@@ -41,11 +41,11 @@ class TaskDoor(NativeView):
             admin=self.credential.has("admin"),
         )
 
-    def for_owner(self, task: Task) -> Actor:
+    def for_owner(self, owned: Task | Batch) -> Actor:
         """A retry belongs to the owner of what is retried, whoever asks for it."""
         return Actor(
-            account_id=task.account_id,
-            account=task.account.name,
+            account_id=owned.account_id,
+            account=owned.account.name,
             source=self.source,
             key=self.credential.key,
             admin=self.credential.has("admin"),
@@ -175,7 +175,7 @@ def resolution(task: Task, body: ResolveBody) -> Move:
     if body.outcome == "failed":
         shown = error("unknown_outcome", "outcome_unknown", body.reason)
         return GiveUp(task_id=task.id, attempt=task.attempt, shown=shown, possible_cost=True)
-    output = {"text": None, "message": None, "data": body.output, "assets": []}
+    output: dict[str, Any] = {"text": None, "message": None, "data": body.output, "assets": []}
     return Settle(task_id=task.id, success=True, output=output, charge=task.quoted)
 
 

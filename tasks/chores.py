@@ -56,7 +56,7 @@ def claim() -> list[str]:
     return names
 
 
-def run(name: str) -> None:
+def run(name: str) -> str:
     """Do one chore; its error is kept in its row for operators."""
     try:
         CHORES[name].run()
@@ -65,5 +65,6 @@ def run(name: str) -> None:
         sql.execute(
             "UPDATE tasks_chore SET last_error = %s WHERE name = %s", [type(error).__name__, name]
         )
-    else:
-        sql.execute("UPDATE tasks_chore SET last_error = '' WHERE name = %s", [name])
+        return "failed"
+    sql.execute("UPDATE tasks_chore SET last_error = '' WHERE name = %s", [name])
+    return "done"

@@ -4,17 +4,25 @@ import random
 from collections.abc import Callable
 
 from admin_integrations import fleet, health
+from providers import registry
 from providers.base import ProviderError
 from tasks import routes
 from tasks.moves import AttemptFailed, Move
 from tasks.policy import FAILS_OVER, Fault
 from tasks.work import Work
 
+REPEATABLE = frozenset({"resend", "key"})
+
 
 def fault_of(error: ProviderError, work: Work, *, delta_sent: bool, sent: bool) -> Fault:
-    """`sent`: a paid request may have left, so that the vendor may bill this attempt."""
+    """`sent`: a paid request may have left, so that the vendor may bill this attempt.
+
+    Where a submit may be repeated (same idempotency key, or free of charge) an unknown outcome is just transient.
+    """
+    repeatable = registry.get(work.provider).retry_submit in REPEATABLE
+    kind = "transient" if error.kind == "unknown_outcome" and repeatable else error.kind
     return Fault(
-        kind=error.kind,
+        kind=kind,
         message=error.refusal or error.message,
         code=error.code,
         provider=work.provider,
@@ -22,7 +30,7 @@ def fault_of(error: ProviderError, work: Work, *, delta_sent: bool, sent: bool) 
         retries=error.retries,
         health=error.blames_executor,
         delta_sent=delta_sent,
-        possible_cost=sent and error.kind in {"unknown_outcome", "lost"},
+        possible_cost=sent and kind in {"unknown_outcome", "lost"},
     )
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mimetypes import guess_type
 from typing import Any
+from urllib.parse import urlsplit
 
 from genpulse.errors import UrlNotAllowed
 from media import services as media
@@ -35,11 +37,8 @@ class LinkedInput(Input):
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.content_type = guess_type(urlsplit(address).path)[0] or "application/octet-stream"
         self._download: Download | None = None
-
-    @property
-    def content_type(self) -> str:  # type: ignore[override] - known only after the download
-        return self._load().content_type
 
     def url(self) -> str:
         return self.address
@@ -48,7 +47,9 @@ class LinkedInput(Input):
         return self._load().content
 
     def _load(self) -> "Download":
-        self._download = self._download or download(self.address)
+        if self._download is None:
+            self._download = download(self.address)
+            self.content_type = self._download.content_type
         return self._download
 
 

@@ -28,6 +28,12 @@ def task_and_attempt(args: tuple[Any, ...]) -> tuple[UUID, int]:
     return task, args[1]
 
 
+def attempts(args: tuple[Any, ...]) -> list[tuple[UUID, int]]:
+    if len(args) != 2 or not isinstance(args[1], list):
+        raise MalformedJob("want an executor id and a list of attempts")
+    return [task_and_attempt(tuple(item) if isinstance(item, list) else ()) for item in args[1]]
+
+
 @app.task(name="gp.submit")
 def submit(*args: Any) -> str:
     """Run one attempt. I/O worker."""
@@ -44,10 +50,26 @@ def fetch(*args: Any) -> str:
     return guarded("gp.fetch", args, lambda: storing.run(*task_and_attempt(args)))
 
 
+@app.task(name="gp.poll")
+def poll(*args: Any) -> str:
+    """Ask the vendor how accepted jobs are: executor id and a list of (task, attempt). I/O worker."""
+    from tasks import polling
+
+    return guarded("gp.poll", args, lambda: polling.poll(attempts(args)))
+
+
+@app.task(name="gp.find")
+def find(*args: Any) -> str:
+    """Look up a submit of unknown outcome. I/O worker."""
+    from tasks import polling
+
+    return guarded("gp.find", args, lambda: polling.find(*task_and_attempt(args)))
+
+
 @app.task(name="gp.chore")
 def chore(*args: Any) -> str:
     """Slow periodic work. Media worker."""
-    return guarded("gp.chore", args, lambda: chores.run(*args) or "done")
+    return guarded("gp.chore", args, lambda: chores.run(*args))
 
 
 def guarded(job: str, args: tuple[Any, ...], run: Any) -> str:

@@ -107,6 +107,7 @@ CLOSE_BATCHES = (
     + " WHERE b.id = new.id RETURNING b.id, b.account_id, b.open, b.winner_id"
 )
 RETRIES = 3
+RACE, RACE_LOST = "canceled_by_race", "Another task of the race was first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +196,10 @@ class Group:
         winner = self.races.get(task.batch_id) if task.batch_id else None
         if winner is None or winner == task.id:
             return move
-        lost = {"code": "canceled_by_race", "message": "Another task of the race was first."}
         if isinstance(move, Succeed):
-            return Canceled(task_id=task.id, attempt=move.attempt, **lost)
+            return Canceled(task_id=task.id, attempt=move.attempt, code=RACE, message=RACE_LOST)
         if isinstance(move, Settle) and move.success:
-            return Cancel(task_id=task.id, by="race", **lost)
+            return Cancel(task_id=task.id, by="race", code=RACE, message=RACE_LOST)
         return move
 
     def _number(self, step: Step) -> TaskState:
@@ -398,8 +398,8 @@ def cancel_losers(batches: Sequence[UUID]) -> int:
         Cancel(
             task_id=id_,
             by="race",
-            code="canceled_by_race",
-            message="Another task of the race was first.",
+            code=RACE,
+            message=RACE_LOST,
         )
         for (id_,) in rows
     ]

@@ -1,6 +1,5 @@
 """What passes by and is not stored: progress, previews, deltas."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from tasks.desk import Holding
@@ -30,7 +29,7 @@ class Emitter:
         """Shown to whoever watches; nobody does yet."""
 
     def delta(
-        self, text: str = "", reasoning: str = "", tool_calls: list[Mapping[str, Any]] | None = None
+        self, text: str = "", reasoning: str = "", tool_calls: list[dict[str, Any]] | None = None
     ) -> None:
         self.held.delta_sent = True
 

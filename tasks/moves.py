@@ -729,6 +729,7 @@ class Canceled(AttemptMove):
     """Work in flight has stopped as asked; `late` when the vendor could not be stopped."""
 
     late: bool = False
+    possible_cost: bool = False
     code: str = "canceled_by_user"
     message: str = "Canceled on request."
 
@@ -737,7 +738,11 @@ class Canceled(AttemptMove):
             return None
         shown = error("canceled", self.code, self.message)
         return unsuccessful(
-            task, Status.CANCELED, now, shown, left_running(task, now, "canceled", self.late)
+            task,
+            Status.CANCELED,
+            now,
+            shown,
+            left_running(task, now, "canceled", self.late, self.possible_cost),
         )
 
 

@@ -114,11 +114,8 @@ class Orchestrator:
         """The doorbell; without it admission still happens every tick."""
         while not self.stopping.is_set():
             try:
-                with bells.live().pubsub(ignore_subscribe_messages=True) as pubsub:
-                    pubsub.subscribe(bells.ADMIT)
-                    while not self.stopping.is_set():
-                        if pubsub.get_message(timeout=1):
-                            self.bell.set()
+                for _ in bells.listen(bells.ADMIT, self.stopping):
+                    self.bell.set()
             except redis.RedisError:
                 time.sleep(config.tick_admit)
 

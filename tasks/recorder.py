@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from django.db import Error as DatabaseError
@@ -27,6 +27,7 @@ from tasks.work import Work
 
 log = structlog.get_logger(__name__)
 MOST = 64
+T = TypeVar("T")
 PATIENCE = 30.0  # seconds a database that is away is waited for
 
 
@@ -48,16 +49,30 @@ class Entry:
     future: "Future[Recorded]" = field(default_factory=Future)
 
 
+@dataclass(slots=True)
+class Question:
+    """Something to ask the database on behalf of a job thread."""
+
+    ask: Callable[[], Any]
+    future: "Future[Any]" = field(default_factory=Future)
+
+
 class Recorder:
     """Start it once per process; `record` from any thread; `close` flushes."""
 
     def __init__(self) -> None:
-        self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[Entry | Question | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
     def record(self, move: Move | Callable[[], Move]) -> "Future[Recorded]":
         entry = Entry(move)
+        self._entries.put(entry)
+        return entry.future
+
+    def ask(self, question: Callable[[], T]) -> "Future[T]":
+        """Run `question` in the recorder's thread, whose connection it may use."""
+        entry = Question(question)
         self._entries.put(entry)
         return entry.future
 
@@ -76,19 +91,24 @@ class Recorder:
                 return
 
     def _gather(self) -> tuple[list[Entry], bool]:
-        """The next group: what is there, and what comes within the window; True = no more will come."""
-        first = self._entries.get()
-        if first is None:
-            return [], True
-        group = [first]
-        until = time.monotonic() + config.recorder_window
+        """The next group: what is there, and what comes within the window; True = no more will come.
+
+        Questions are answered on the way.
+        """
+        group: list[Entry] = []
+        until = float("inf")
         while len(group) < MOST:
             try:
-                entry = self._entries.get(timeout=max(until - time.monotonic(), 0))
+                patience = None if until == float("inf") else max(until - time.monotonic(), 0)
+                entry = self._entries.get(timeout=patience)
             except queue.Empty:
-                return group, False
+                break
             if entry is None:
                 return group, True
+            if isinstance(entry, Question):
+                answer(entry)
+                continue
+            until = min(until, time.monotonic() + config.recorder_window)
             group.append(entry)
         return group, False
 
@@ -134,6 +154,20 @@ class Recorder:
             claim = result.move if isinstance(result.move, Start) and result.ok else None
             found = loaded.get((claim.task_id, claim.attempt)) if claim else None
             entry.future.set_result(Recorded(result, found))
+
+
+def answer(question: Question) -> None:
+    for last in (False, True):
+        try:
+            question.future.set_result(question.ask())
+        except (OperationalError, InterfaceError) as error:
+            connection.close()
+            if last:
+                question.future.set_exception(error)
+        except Exception as error:
+            question.future.set_exception(error)
+        if question.future.done():
+            return
 
 
 def bury(entry: Entry, error: Exception) -> None:

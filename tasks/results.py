@@ -36,15 +36,14 @@ FILES = frozenset(
 
 def usage_of(answer: Completed) -> dict[str, float]:
     """The known units with sane numbers; what a vendor garbled is left out."""
-    return {
-        name: value
-        for name in USAGE
-        if (value := answer.usage.get(name)) is not None
-        and not isinstance(value, bool)
-        and isinstance(value, (int, float))
-        and math.isfinite(value)
-        and 0 <= value <= LARGEST_USAGE
-    }
+    given = {name: answer.usage[name] for name in USAGE if name in answer.usage}
+    return {name: value for name, value in given.items() if sane(value)}
+
+
+def sane(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and 0 <= value <= LARGEST_USAGE
 
 
 def vendor_cost(work: Work, answer: Completed, usage: Mapping[str, float]) -> int | None:

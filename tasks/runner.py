@@ -19,7 +19,6 @@ from providers import registry
 from providers.base import (
     Aborted,
     Accepted,
-    AfterUnknown,
     Call,
     Completed,
     Emit,
@@ -52,7 +51,6 @@ from wallet import pricing
 
 log = structlog.get_logger(__name__)
 RECORD_PATIENCE = 60.0
-REPEATABLE: frozenset[AfterUnknown] = frozenset({"resend", "key"})
 
 
 def run(task_id: UUID, attempt: int) -> str:
@@ -96,14 +94,15 @@ def perform(at: Desk, work: Work, held: Holding) -> tuple[str, Any]:
 def broken(held: Holding, provider: Provider) -> ProviderError:
     """An adapter raised what it must not: after a paid request nobody knows what happened."""
     kind: Any = (
-        "unknown_outcome" if held.sent and provider.retry_submit not in REPEATABLE else "transient"
+        "unknown_outcome"
+        if held.sent and provider.retry_submit not in failures.REPEATABLE
+        else "transient"
     )
     return ProviderError(kind, "The provider's answer could not be handled.", "bad_response")
 
 
 def complete(at: Desk, work: Work, answer: Completed) -> Any:
     """Record a finished call: at once when there is nothing to store, else through the media worker."""
-    ids = {"task_id": work.task_id, "attempt": work.attempt}
     usage = results.usage_of(answer)
     refusal = results.empty(work, answer)
     if refusal is not None:
@@ -113,7 +112,7 @@ def complete(at: Desk, work: Work, answer: Completed) -> Any:
         charge = pricing.charge(work.tariff, usage, work.quoted)
         return at.recorder.record(
             lambda: Succeed(
-                **ids,
+                **work.ids,
                 output=output,
                 usage=usage,
                 charge=charge,
@@ -122,7 +121,7 @@ def complete(at: Desk, work: Work, answer: Completed) -> Any:
         )
     kept = results.keep(work, answer, usage)
     future = at.recorder.record(
-        lambda: Done(**ids, result=kept, vendor_cost=results.vendor_cost(work, answer, usage))
+        lambda: Done(**work.ids, result=kept, vendor_cost=results.vendor_cost(work, answer, usage))
     )
     future.add_done_callback(lambda finished: _ring_fetch(finished, work))
     return future
@@ -163,19 +162,22 @@ def aborted(
     work: Work, held: Holding, provider: Provider, abort: Aborted
 ) -> Move | Callable[[], Move]:
     """The call was cut from outside; what may follow depends on whether a paid request may have left."""
-    ids = {"task_id": work.task_id, "attempt": work.attempt}
     if abort.reason == "canceled":
-        return Canceled(**ids)
-    if held.sent and provider.retry_submit not in REPEATABLE:
+        return Canceled(**work.ids)
+    if held.sent and provider.retry_submit not in failures.REPEATABLE:
         message = "The worker stopped while the request was on its way."
-        return Unknown(**ids, fault=Fault(kind="unknown_outcome", message=message))
-    return HandBack(**ids)
+        return Unknown(**work.ids, fault=Fault(kind="unknown_outcome", message=message))
+    return HandBack(**work.ids)
 
 
 @contextmanager
-def calling(work: Work, held: Holding, at: Desk) -> Iterator[Call]:
-    """The `Call` of an attempt, with its guarded session; events are flushed when the block ends."""
-    seconds = work.timeout if work.seconds_left is None else work.seconds_left
+def calling(work: Work, held: Holding, at: Desk, *, seconds: float | None = None) -> Iterator[Call]:
+    """The `Call` of an attempt, with its guarded session; events are flushed when the block ends.
+
+    `seconds`: how long it may take; without it what the task's timeout has left.
+    """
+    if seconds is None:
+        seconds = work.timeout if work.seconds_left is None else work.seconds_left
     deadline = time.monotonic() + seconds
     provider = registry.get(work.provider)
     emit = live.emitter(work, held)
@@ -208,7 +210,7 @@ def call_of(work: Work, held: Holding, executor: ExecutorInfo, emit: Emit) -> Ca
         task_id=str(work.task_id),
         attempt=work.attempt,
         model=declared.name if declared and exact else work.model or "",
-        task_type=work.task_type,  # type: ignore[arg-type] - validated at submit
+        task_type=registry.task_type_of(work.task_type),
         params=registry.read_params(declared, work.input),
         inputs=inputs_of(work),
         executor=executor,

@@ -309,7 +309,9 @@ def _check_waiting(account: Account, more: int) -> None:
 
 
 def _check_budgets(actor: Actor, account: Account, price: int) -> None:
-    budgets = [(account.budget_amount, account.budget_window, None)]
+    budgets: list[tuple[int | None, str | None, UUID | None]] = [
+        (account.budget_amount, account.budget_window, None)
+    ]
     if actor.key:
         budgets.append((actor.key.budget_amount, actor.key.budget_window, actor.key.id))
     for amount, window, key in budgets:

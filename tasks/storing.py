@@ -106,7 +106,9 @@ def download(job: Work, url: str, file: BinaryIO) -> None:
     try:
         media.fetch(url, purpose="result", sink=file, max_bytes=LARGEST, deadline=SECONDS)
     except media.FetchError as problem:
-        if problem.permanent:
+        if problem.code == "rejected":
+            raise MediaRejected(str(problem)) from problem
+        if problem.code == "gone":
             raise ResultLost from problem
         raise OSError("the vendor's link cannot be read now") from problem
     except UrlNotAllowed as problem:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 from uuid import UUID
 
 from admin_integrations import vault
@@ -32,6 +32,13 @@ JOIN """
 )
 
 Key = tuple[UUID, int]
+
+
+class Ids(TypedDict):
+    """What every move of an attempt needs."""
+
+    task_id: UUID
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,10 @@ class Work:
         return (self.task_id, self.attempt)
 
     @property
+    def ids(self) -> Ids:
+        return {"task_id": self.task_id, "attempt": self.attempt}
+
+    @property
     def models(self) -> list[str]:
         """The fall-back list, empty for the plain case."""
         return self.options.get("models") or []
@@ -95,7 +106,7 @@ class Work:
     def tariff(self) -> dict[str, Any]:
         """The price it was quoted under; a fall-back list has one for each model."""
         by_model = self.price.get("by_model")
-        return by_model[self.model or ""] if by_model else self.price
+        return cast("dict[str, Any]", by_model[self.model or ""]) if by_model else self.price
 
     def secret(self) -> str | None:
         """The vendor key in clear; decrypted only here, in workers."""

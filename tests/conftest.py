@@ -55,7 +55,14 @@ except BaseException:
     raise
 
 
-SEEDED = {"wallet_pricerule"}  # rows of migrations, which a test with real transactions must leave
+# Rows that a test with real transactions must leave: those of migrations, and what running processes remember.
+SEEDED = {
+    "wallet_pricerule",
+    "tasks_route",
+    "tasks_chore",
+    "tasks_worker",
+    "tasks_orchestratorlease",
+}
 LEDGER = ("wallet_journal", "wallet_entry")
 
 

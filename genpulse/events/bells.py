@@ -1,8 +1,9 @@
 """The doorbell: Redis PUBLISH after a commit. Redis being away changes speed, never a result."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
+from threading import Event
 from typing import Any
 
 import redis
@@ -36,3 +37,14 @@ def ring(messages: Mapping[str, Any]) -> None:
 def ring_admit() -> None:
     """Tell the orchestrator that work waits or that a slot is free."""
     ring({ADMIT: 1})
+
+
+def listen(channel: str, stopping: Event) -> Iterator[None]:
+    """Once for each ring of `channel`, until `stopping`. Raises redis.RedisError when Redis is away."""
+    connect: Any = live().pubsub
+    pubsub = connect(ignore_subscribe_messages=True)
+    with pubsub:
+        pubsub.subscribe(channel)
+        while not stopping.is_set():
+            if pubsub.get_message(timeout=1):
+                yield

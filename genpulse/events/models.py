@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Func
 
 
-class Xid8Field(models.BigIntegerField):
+class Xid8Field(models.BigIntegerField):  # type: ignore[type-arg]
     """PostgreSQL's 64-bit transaction id, as an integer in Python."""
 
     def db_type(self, connection: Any) -> str:

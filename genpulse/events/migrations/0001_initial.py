@@ -6,30 +6,56 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('xid', genpulse.events.models.Xid8Field(db_default=genpulse.events.models.CurrentXid())),
-                ('type', models.CharField(max_length=40)),
-                ('data', models.JSONField()),
-                ('at', models.DateTimeField()),
-                ('task_id', models.UUIDField(null=True)),
-                ('batch_id', models.UUIDField(null=True)),
-                ('seq', models.PositiveIntegerField(null=True)),
-                ('account', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.account')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "xid",
+                    genpulse.events.models.Xid8Field(
+                        db_default=genpulse.events.models.CurrentXid()
+                    ),
+                ),
+                ("type", models.CharField(max_length=40)),
+                ("data", models.JSONField()),
+                ("at", models.DateTimeField()),
+                ("task_id", models.UUIDField(null=True)),
+                ("batch_id", models.UUIDField(null=True)),
+                ("seq", models.PositiveIntegerField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['account', 'xid', 'id'], name='event_by_account'), models.Index(condition=models.Q(('batch_id__isnull', False)), fields=['batch_id', 'xid', 'id'], name='event_by_batch')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('seq__isnull', False)), fields=('task_id', 'seq'), name='event_seq_once')],
+                "indexes": [
+                    models.Index(fields=["account", "xid", "id"], name="event_by_account"),
+                    models.Index(
+                        condition=models.Q(("batch_id__isnull", False)),
+                        fields=["batch_id", "xid", "id"],
+                        name="event_by_batch",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("seq__isnull", False)),
+                        fields=("task_id", "seq"),
+                        name="event_seq_once",
+                    )
+                ],
             },
         ),
     ]
