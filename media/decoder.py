@@ -3,7 +3,7 @@
     python -I decoder.py <type> <longest side>  < picture > webp
 
 `python -I` and no import of GenPulse: the process holds no secret, no connection and no environment,
-and may use 1 GiB of memory, 10 s of CPU and no second process. Exit 0: the WebP is on stdout.
+and may use 1 GiB of memory and 10 s of CPU, and write no file. Exit 0: the WebP is on stdout.
 """
 
 import resource

@@ -96,4 +96,4 @@ def _seconds(file: BinaryIO) -> float | None:
     except Exception as error:
         log.info("media.unmeasured", content_type="audio", reason=type(error).__name__)
         return None
-    return round(float(found.info.length), 3) if found else None
+    return round(float(found.info.length), 3) if found is not None else None

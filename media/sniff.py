@@ -5,6 +5,7 @@ rest, which is served as an attachment.
 """
 
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 
 from media.models import Kind
@@ -188,12 +189,10 @@ def _mpeg(head: bytes) -> str | None:
 def _text(head: bytes) -> str | None:
     if not head or not TEXT_BYTES.issuperset(head):
         return None
-    try:
-        text = head.decode("utf-8-sig", errors="strict")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # else a character was cut at the end of the head
-            return None
-        text = head[: error.start].decode("utf-8-sig")
+    try:  # a character may be cut only where the head is
+        text = getincrementaldecoder("utf-8-sig")().decode(head, final=len(head) < HEAD)
+    except UnicodeDecodeError:
+        return None
     return _markup(text.lstrip().lower().encode()) or _json(text) or "text/plain"
 
 

@@ -7,11 +7,14 @@ from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 from uuid import UUID
 
+import structlog
+
 from media.images import thumbnail
 from media.models import Asset
 from media.sniff import IMAGES
 from media.storages import storage, thumbnail_key, write
 
+log = structlog.get_logger(__name__)
 MISSING = Asset.objects.filter(
     kind="image", thumbnail_key__isnull=True, deleted_at__isnull=True
 ).order_by("id")
@@ -39,7 +42,12 @@ def _make(asset: Asset) -> bool:
 
 def _decoded(asset: Asset) -> bytes | None:
     # A child process needs a real file at its beginning; a storage promises neither.
-    with TemporaryFile() as local, storage().open(asset.key) as stored:
-        copyfileobj(stored, local)
+    with TemporaryFile() as local:
+        try:
+            with storage().open(asset.key) as stored:
+                copyfileobj(stored, local)
+        except FileNotFoundError:
+            log.warning("media.bytes_missing", asset=str(asset.id))
+            return None
         local.seek(0)
         return thumbnail(cast("BinaryIO", local), asset.content_type)

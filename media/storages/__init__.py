@@ -15,7 +15,8 @@ from django.core.files.storage import default_storage
 
 from genpulse.errors import NotFound
 
-KEY = re.compile(r"[A-Za-z0-9_.@:+-]+(?:/[A-Za-z0-9_.@:+-]+){1,7}")
+PART = r"[A-Za-z0-9_@:+][A-Za-z0-9_.@:+-]*"
+KEY = re.compile(rf"{PART}(?:/{PART}){{1,7}}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

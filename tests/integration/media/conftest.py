@@ -5,7 +5,6 @@ import io
 from typing import Any
 
 import pytest
-from django.http import StreamingHttpResponse
 from django.test import Client
 from PIL import Image
 
@@ -54,7 +53,7 @@ def picture(width: int = 40, height: int = 30, form: str = "PNG", **options: Any
     return buffer.getvalue()
 
 
-def body_of(response: StreamingHttpResponse) -> bytes:
+def body_of(response: Any) -> bytes:
     """What a streaming answer sends, read the way an ASGI server reads it."""
 
     async def collect() -> bytes:

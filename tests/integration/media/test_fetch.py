@@ -1,6 +1,6 @@
 """Downloads are bounded in every direction, and go where the guard said."""
 
-import datetime
+import datetime as dt
 import hashlib
 import io
 import socket
@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from genpulse.config import config
 from genpulse.errors import UrlNotAllowed
 from media import fetch as fetching
-from media.fetch import FetchError, Fetched, fetch, guarded_post
+from media.fetch import Fetched, FetchError, fetch, guarded_post
 from media.guard import parse
 from tests.integration.media.wire import Resolver, Server, plain, redirect, says
 
@@ -24,14 +24,15 @@ from tests.integration.media.wire import Resolver, Server, plain, redirect, says
 @pytest.fixture
 def serve(monkeypatch):
     """Start a server that the guard lets through."""
-    servers = []
-    monkeypatch.setattr(config, "outbound_allowed_hosts", [])
+    servers: list[Server] = []
+    allow: list[str] = []
+    monkeypatch.setattr(config, "outbound_allowed_hosts", allow)
 
     def start(answer=None, *, allowed=True, wrap=None, host="127.0.0.1"):
         server = Server(answer, wrap)
         servers.append(server)
         if allowed:
-            config.outbound_allowed_hosts.append(f"{host}:{server.port}")
+            allow.append(f"{host}:{server.port}")
         return server
 
     yield start
@@ -247,15 +248,15 @@ def authority():
     """A certificate for media.example, its key, and PEM of both."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "media.example")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("media.example")]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

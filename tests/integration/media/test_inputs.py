@@ -3,6 +3,7 @@
 import base64
 import io
 import socket
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def files(folder) -> int:
 class TestDataUris:
     def test_a_request_with_pictures_everywhere(self, alice, storage_folder):
         """Fields, chat messages and vendor parameters alike: bytes go to the store, ids stay."""
-        value = {
+        value: dict[str, Any] = {
             "prompt": "data:image/png;base64 is how it begins",
             "images": [uri(picture()), "https://example.com/a.png"],
             "messages": [

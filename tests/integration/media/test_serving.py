@@ -61,9 +61,9 @@ class TestSignature:
     def test_it_expires(self, asset, client, monkeypatch):
         url = url_of(asset, ttl=60)
         now = time.time()
-        monkeypatch.setattr(signing.time, "time", lambda: now + 59)
+        monkeypatch.setattr("media.signing.time.time", lambda: now + 59)
         body_of(client.get(url))
-        monkeypatch.setattr(signing.time, "time", lambda: now + 61)
+        monkeypatch.setattr("media.signing.time.time", lambda: now + 61)
         assert client.get(url).status_code == 403
 
     def test_one_purpose_is_not_another(self, asset, client):
@@ -224,8 +224,9 @@ POLYGLOTS = {
 
 def served(alice, client: Client, data: bytes, name: str, content_type: str):
     """What a browser gets for `data` that claims to be `name` and `content_type`."""
-    about = {"origin": "upload", "filename": name, "content_type": content_type}
-    asset = services.store(alice.account_id, data, **about)
+    asset = services.store(
+        alice.account_id, data, origin="upload", filename=name, content_type=content_type
+    )
     answer = client.get(url_of(asset))
     body_of(answer)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

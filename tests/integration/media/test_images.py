@@ -1,0 +1,134 @@
+"""Thumbnails are made in a process that may burn; nothing else ever decodes."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from media import images, services
+from media.models import Asset
+from tests.integration.media.conftest import body_of, local, picture
+from tests.unit.test_media_headers import chunk, frames, gif, png
+
+REPOSITORY = Path(images.__file__).parent.parent
+
+
+def thumbnail(data: bytes, content_type: str, tmp_path: Path) -> bytes | None:
+    path = tmp_path / "picture"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        return images.thumbnail(file, content_type)
+
+
+def opened(data: bytes | None) -> Image.Image:
+    assert data is not None
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_at_most_512_pixels_of_webp(tmp_path, form):
+    small = opened(thumbnail(picture(2000, 1000, form), f"image/{form.lower()}", tmp_path))
+    assert (small.format, small.size) == ("WEBP", (512, 256))
+
+
+def test_transparency_stays_and_orientation_is_applied(tmp_path):
+    clear = io.BytesIO()
+    Image.new("RGBA", (10, 10), (0, 0, 0, 0)).save(clear, "PNG")
+    assert opened(thumbnail(clear.getvalue(), "image/png", tmp_path)).mode == "RGBA"
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "where I live"
+    turned = opened(thumbnail(picture(100, 50, "JPEG", exif=exif), "image/jpeg", tmp_path))
+    assert turned.size == (50, 100)
+    assert "exif" not in turned.info
+
+
+BROKEN = {
+    "data": (png(4000, 4000), "image/png"),
+    "text": (png(9, 9, chunk(b"zTXt", b"a\0\0" + b"\x78\x9c" + b"\xff" * 99)), "image/png"),
+    "gif": (gif(500, 500)[:20], "image/gif"),
+    "jpeg": (picture(form="JPEG")[:100], "image/jpeg"),
+    "webp": (picture(form="WEBP")[:60], "image/webp"),
+    "other": (picture(form="GIF"), "image/png"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "image/png"),
+    "bomb": (png(30_000, 30_000), "image/png"),
+    "empty": (b"", "image/gif"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_decoded_has_none(tmp_path, name):
+    assert thumbnail(*BROKEN[name], tmp_path) is None
+
+
+def test_the_largest_allowed_picture_leaves_this_process_small(tmp_path):
+    data = picture(8000, 5000, compress_level=1)
+    before = psutil.Process().memory_info().rss
+    assert opened(thumbnail(data, "image/png", tmp_path)).size == (512, 320)
+    assert psutil.Process().memory_info().rss - before < 20 << 20
+
+
+def test_a_decoder_that_takes_too_long_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "SECONDS", 0.001)
+    assert thumbnail(picture(), "image/png", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("deed", "refusal"),
+    [
+        ("bytearray(2 << 30)", "MemoryError"),
+        ("open(sys.argv[1], 'wb', 0).write(b'x')", "File too large"),
+    ],
+)
+def test_the_decoder_is_confined(tmp_path, deed, refusal):
+    folder = str(REPOSITORY / "media")
+    code = f"import sys; sys.path.insert(0, {folder!r}); import decoder; decoder.confine(); {deed}"
+    command = [sys.executable, "-I", "-c", code, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert refusal in done.stderr
+
+
+@pytest.mark.django_db
+class TestStored:
+    def test_a_thumbnail_is_made_once_and_served(self, alice, api, client, storage_folder):
+        asset = services.store(alice.account_id, picture(800, 600), origin="result")
+        assert services.make_missing_thumbnails() == 1
+        assert services.make_missing_thumbnails() == 0
+        shown = api.get(f"/api/v1/assets/{asset.id}").json()
+        answer = client.get(local(shown["thumbnail_url"]))
+        assert answer.headers["Content-Type"] == "image/webp"
+        assert opened(body_of(answer)).size == (512, 384)
+        services.purge([asset])
+        services.sweep()
+        assert not [path for path in storage_folder.rglob("*") if path.is_file()]
+
+    def test_what_cannot_have_one_is_not_tried_again(self, alice):
+        broken = services.store(alice.account_id, png(50, 50), origin="upload")
+        words = services.store(alice.account_id, b"hello", origin="upload")
+        assert services.make_thumbnails([broken.id, words.id]) == 0
+        assert Asset.objects.get(id=broken.id).thumbnail_key == ""
+        assert Asset.objects.get(id=words.id).thumbnail_key is None
+
+    def test_an_image_gone_in_between_is_left_alone(self, alice, storage_folder):
+        asset = services.store(alice.account_id, picture(), origin="upload")
+        (storage_folder / asset.key).unlink()
+        assert services.make_missing_thumbnails() == 0
+
+
+def test_no_decoder_is_loaded_by_what_every_process_imports():
+    code = (
+        "import django; django.setup(); import media.api, media.upload_api, media.jobs, sys;"
+        "from media.storages import storage; storage().exists('x');"
+        "print([m for m in ('PIL', 'mutagen', 'puremagic', 'boto3', 'oss2', 'storages') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, cwd=REPOSITORY
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_animations_show_their_first_frame(tmp_path):
+    assert opened(thumbnail(frames("GIF", 3, (20, 10)), "image/gif", tmp_path)).size == (20, 10)
