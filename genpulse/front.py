@@ -4,18 +4,20 @@ from collections.abc import Iterator
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularSwaggerView
 
 from genpulse import __version__, errors
 from genpulse.errors import Problem
+from genpulse.http.plain import read_only
 
-swagger = SpectacularSwaggerView.as_view(
-    url="/openapi.json", authentication_classes=[], permission_classes=[], throttle_classes=[]
+swagger = read_only(
+    SpectacularSwaggerView.as_view(
+        url="/openapi.json", authentication_classes=[], permission_classes=[], throttle_classes=[]
+    )
 )
 
 
-@require_safe
+@read_only
 def root(request: HttpRequest) -> HttpResponse:
     """`GET /`: the console's page for browsers, where to go on for programs."""
     if "text/html" in request.headers.get("Accept", ""):
@@ -25,7 +27,7 @@ def root(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_safe
+@read_only
 def error_codes(request: HttpRequest) -> HttpResponse:
     """`GET /docs/errors`: an anchor for each code."""
     rows = {kind.code: kind for kind in kinds(Problem)}

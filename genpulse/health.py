@@ -9,12 +9,12 @@ from django.core.files.storage import default_storage
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
 
 from genpulse import __version__, sql
 from genpulse.config import config
 from genpulse.events.bells import live
 from genpulse.http.parsing import render_time
+from genpulse.http.plain import read_only
 
 log = structlog.get_logger(__name__)
 
@@ -33,13 +33,13 @@ WHERE coalesce(last_run, now()) < now() - (2 * every + 60) * interval '1 second'
 """
 
 
-@require_safe
+@read_only
 async def healthz(request: HttpRequest) -> JsonResponse:
     """`GET /healthz`: the process answers; nothing is touched."""
     return JsonResponse({"status": "ok"})
 
 
-@require_safe
+@read_only
 def health(request: HttpRequest) -> JsonResponse:
     """`GET /health`: 200 while the process lives, `degraded` when a part is missing."""
     database, answering = passes(check_database), passes(check_redis)
@@ -69,7 +69,7 @@ def health(request: HttpRequest) -> JsonResponse:
     return JsonResponse(body)
 
 
-@require_safe
+@read_only
 def ready(request: HttpRequest) -> JsonResponse:
     """`GET /ready`: 503 with the text of what fails."""
     results = {name: failure_of(check) for name, check in CHECKS.items()}

@@ -11,6 +11,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
+from genpulse.http.plain import read_only
+
 PLAIN_PATHS = {
     "/": "The console page for browsers, a short JSON object for programs.",
     "/health": "What works; 200 while the process lives.",
@@ -88,6 +90,7 @@ def document() -> dict[str, Any]:
     return schema
 
 
+@read_only
 def openapi(request: HttpRequest) -> HttpResponse:
     """`GET /openapi.json`."""
     return JsonResponse(document(), headers={"Cache-Control": "public, max-age=60"})

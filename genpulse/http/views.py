@@ -25,14 +25,22 @@ READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class DoorView(APIView):
-    """What all doors share. `scopes`: method -> scope; a method without one takes any credential."""
+    """What all doors share. `scopes`: method -> scope; a method without one takes any credential.
+
+    `bodies` and `queries` (method -> model) and `statuses` (method -> status of success, 200) are for
+    /openapi.json.
+    """
 
     request: Request
     public: ClassVar[bool] = False
     scopes: ClassVar[dict[str, str]] = {}
+    bodies: ClassVar[dict[str, type[BaseModel]]] = {}
+    queries: ClassVar[dict[str, type[BaseModel]]] = {}
+    statuses: ClassVar[dict[str, int]] = {}
     takes_session: ClassVar[bool] = False
     takes_anonymous: ClassVar[bool] = False  # DEV_ANONYMOUS_USER counts here
     _name: str | None = None
+    _user: User | None = None
 
     @property
     def credential(self) -> Credential:
@@ -44,15 +52,16 @@ class DoorView(APIView):
 
     def act_for(self, name: str | None) -> None:
         """Name the user acted for, as a dialect's body or query does."""
-        self._name = name or None
+        self._name, self._user = name or None, None
 
     @property
     def user(self) -> User:
         """The user acted for. A write inside a transaction creates an unknown one, so that a refused
         write creates none; elsewhere an unknown user is unsaved and owns nothing."""
-        writes = self.request.method not in READS
-        create = writes and connection.in_atomic_block
-        return services.acting_user(self.credential, self._name, create=create)
+        if self._user is None or self._user._state.adding:
+            create = self.request.method not in READS and connection.in_atomic_block
+            self._user = services.acting_user(self.credential, self._name, create=create)
+        return self._user
 
     @property
     def account(self) -> Account:

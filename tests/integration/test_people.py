@@ -20,7 +20,7 @@ KEYS, USERS, ME = "/api/v1/keys", "/api/v1/users", "/api/v1/me"
 
 
 @pytest.fixture(autouse=True)
-def quick_passwords(settings):
+def quick_passwords(settings, clean_redis):
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 

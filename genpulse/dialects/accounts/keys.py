@@ -34,7 +34,11 @@ class OwnKeysView(NativeView):
 
 
 class KeysView(OwnKeysView):
+    """API keys of the own user; an admin's list shows everybody's."""
+
     scopes = {"GET": "keys", "POST": "keys"}
+    bodies = {"POST": NewKey}
+    statuses = {"POST": 201}
 
     def get(self, request: Request) -> Response:
         rows = self.listed(self.rows(), "user__account_id")
@@ -53,7 +57,10 @@ class KeysView(OwnKeysView):
 
 
 class KeyView(OwnKeysView):
+    """One key. DELETE revokes it: every door refuses it within a second."""
+
     scopes = {"GET": "keys", "DELETE": "keys"}
+    statuses = {"DELETE": 204}
 
     def get(self, request: Request, key_id: str) -> Response:
         return Response(render_key(self.row(key_id)))

@@ -11,8 +11,7 @@ from genpulse.config import config
 from genpulse.dialects.accounts.renders import render_person
 from genpulse.http import ratelimit
 from genpulse.http.views import NativeView
-from genpulse.money import to_credits
-from wallet.services import balance
+from wallet.api import render_wallet
 
 
 class MeView(NativeView):
@@ -28,19 +27,6 @@ class MeView(NativeView):
                 "limits": render_limits(self.credential, user.account),
             }
         )
-
-
-def render_wallet(account: Account) -> dict[str, str]:
-    has = balance(account.id)
-    return {
-        "user": account.name,
-        "currency": "credits",
-        "available": to_credits(has.available),
-        "held": to_credits(has.held),
-        "total": to_credits(has.available + has.held),
-        "deposited": to_credits(has.deposited),
-        "charged": to_credits(has.charged),
-    }
 
 
 def render_credential(credential: Credential) -> dict[str, Any]:

@@ -6,15 +6,15 @@ from django.contrib import admin
 from django.contrib.auth import login as start_session
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
 
 from genpulse.auth import login
 from genpulse.http import ratelimit
+from genpulse.http.plain import read_only
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
-@require_GET
+@read_only
 @never_cache
 def login_link(request: HttpRequest, value: str) -> HttpResponse:
     """Spends the link, starts a session and leads to console or admin."""

@@ -29,7 +29,10 @@ class RefreshBody(BaseModel):
 
 
 class LoginView(DoorView):
+    """Log in by name or e-mail and password; ten attempts a minute from one address."""
+
     public = True
+    bodies = {"POST": LoginBody}
 
     def post(self, request: Request) -> Response:
         ratelimit.check_login(request.META.get("REMOTE_ADDR", ""))
@@ -41,19 +44,28 @@ class LoginView(DoorView):
 
 
 class RefreshView(DoorView):
+    """A new pair of tokens for a refresh token, which is spent."""
+
     public = True
+    bodies = {"POST": RefreshBody}
 
     def post(self, request: Request) -> Response:
         return Response(render_pair(login.refresh(self.parse(RefreshBody).refresh_token)))
 
 
 class LogoutView(DoorView):
+    """Spend the refresh token of this log-in."""
+
+    bodies = {"POST": RefreshBody}
+
     def post(self, request: Request) -> Response:
         login.log_out(self.credential.user, self.parse(RefreshBody).refresh_token)
         return Response({"success": True})
 
 
 class WhoView(DoorView):
+    """The user of the credential."""
+
     takes_anonymous = True
 
     def get(self, request: Request) -> Response:

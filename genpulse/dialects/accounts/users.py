@@ -22,7 +22,11 @@ def named(name: str) -> User:
 
 
 class UsersView(NativeView):
+    """Users; each has an account of the same name."""
+
     scopes = {"GET": "admin", "POST": "admin"}
+    bodies = {"POST": NewUser}
+    statuses = {"POST": 201}
 
     def get(self, request: Request) -> Response:
         rows = User.objects.select_related("account")
@@ -46,7 +50,10 @@ class UsersView(NativeView):
 
 
 class UserView(NativeView):
+    """One user by name; PATCH changes what the body names."""
+
     scopes = {"GET": "admin", "PATCH": "admin"}
+    bodies = {"PATCH": ChangedUser}
 
     def get(self, request: Request, name: str) -> Response:
         return Response(render_user(named(name)))
@@ -58,7 +65,11 @@ class UserView(NativeView):
 
 
 class UserKeysView(NativeView):
+    """Make a key for any user, with any scopes."""
+
     scopes = {"POST": "admin"}
+    bodies = {"POST": NewKey}
+    statuses = {"POST": 201}
 
     def post(self, request: Request, name: str) -> Response:
         return answer_new_key(named(name), self.parse(NewKey))
