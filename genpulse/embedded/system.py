@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 UNPRIVILEGED = "nobody"
@@ -137,7 +137,6 @@ class Running:
         stop: signal.Signals,
         ready: Callable[[], bool],
         log: Path,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Returns when `ready()`. Raises ServerError after 30 s or when the program ends."""
         self.stop_signal = stop
@@ -147,7 +146,7 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, "GENPULSE_PARENT": str(os.getpid())},
             )
         if not wait_until(ready, 30, lambda: self.process.poll() is None):
             self.stop()

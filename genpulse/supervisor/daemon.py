@@ -75,6 +75,7 @@ def hold(lock: Path) -> bool:
 def main(configuration: str, lock: str) -> None:
     if not hold(Path(lock)):
         sys.exit("another supervisor runs this instance")
+    os.environ["GENPULSE_PARENT"] = str(os.getpid())  # see genpulse.embedded.child
     process.Subprocess = PatientProcess
     supervisord.main(["-n", "-c", configuration])
 
