@@ -58,7 +58,7 @@ class Ticket:
         return cls(now, now + asked.latency, fail, asked.retry_after, asked.health)
 
     def __str__(self) -> str:
-        start, ready = round(self.started * 1000), round(self.ready * 1000)
+        start, ready = int(self.started * 1000), int(self.ready * 1000)
         wait = round(self.retry_after * 1000)
         return f"sandbox.{start}.{ready}.{self.fail or 'ok'}.{wait}.{int(self.health)}"
 
