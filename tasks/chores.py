@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from django.contrib.sessions.backends.db import SessionStore
 
 from genpulse import sql
+from genpulse.auth import tokens
 from genpulse.http import idempotency
 from tasks import publish
 from wallet import services as wallet
@@ -28,6 +30,8 @@ class ChoreSpec:
 CHORES: dict[str, ChoreSpec] = {
     "expired-holds": ChoreSpec(60, wallet.release_expired_holds),
     "idempotency": ChoreSpec(300, idempotency.purge_expired),
+    "sessions": ChoreSpec(86400, SessionStore.clear_expired),
+    "spent-tokens": ChoreSpec(86400, tokens.purge_spent),
 }
 
 SEED = (

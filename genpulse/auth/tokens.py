@@ -108,7 +108,6 @@ def spend(jti: UUID, expires_at: datetime) -> bool:
     return SpentToken.objects.filter(jti=jti, mark=row.mark).exists()
 
 
-def purge_spent(limit: int = 1000) -> int:
-    """Delete up to `limit` marks of tokens that have expired anyway; the number deleted."""
-    old = SpentToken.objects.filter(expires_at__lt=Now()).order_by("pk")
-    return SpentToken.objects.filter(pk__in=old.values("pk")[:limit]).delete()[0]
+def purge_spent() -> int:
+    """Delete the marks of tokens that have expired anyway; the number deleted."""
+    return SpentToken.objects.filter(expires_at__lt=Now()).delete()[0]

@@ -183,7 +183,10 @@ def _filled(kept: Any, fresh: Any) -> Any:
     return kept
 
 
-def purge_expired(limit: int = 1000) -> int:
-    """Delete up to `limit` rows older than 24 hours; the number deleted."""
-    old = Idempotency.objects.filter(created_at__lt=Now() - KEPT_FOR).order_by("pk")
-    return Idempotency.objects.filter(pk__in=old.values("pk")[:limit]).delete()[0]
+def purge_expired(portion: int = 1000) -> int:
+    """Delete rows older than 24 hours, in transactions of `portion` rows; the number deleted."""
+    old = Idempotency.objects.filter(created_at__lt=Now() - KEPT_FOR)
+    portions = iter(
+        lambda: Idempotency.objects.filter(pk__in=old.values("pk")[:portion]).delete()[0], 0
+    )
+    return sum(portions)

@@ -1,5 +1,6 @@
 """Answers that were given under an Idempotency-Key, kept for 24 hours."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -24,6 +25,7 @@ class Idempotency(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["owner", "route", "key"], name="idempotency_once")
         ]
+        indexes = [BrinIndex(fields=["created_at"], name="idempotency_age", autosummarize=True)]
 
     def __str__(self) -> str:
         return f"{self.owner} {self.route}"
