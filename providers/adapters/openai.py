@@ -190,6 +190,8 @@ def image_body(call: Call) -> dict[str, Any]:
     """GPT image models refuse `response_format` and always send base64; other servers choose for themselves."""
     given = call.given()
     body = {k: v for k, v in given.items() if k not in NOT_FIELDS | {"response_format"}}
+    if given.get("seed") == -1:
+        del body["seed"]
     if "width" in given and "height" in given:
         body.setdefault("size", f"{given['width']}x{given['height']}")
     if "format" in given:

@@ -55,6 +55,8 @@ def request(call: Call, **more: Any) -> dict[str, Any]:
     """The body of a chat request. `more` is added; a None there leaves a field out."""
     body = {name: value for name, value in call.given().items() if name not in NOT_FIELDS}
     body |= {"model": call.model, "messages": messages(call), "stream": call.stream}
+    if body.get("seed") == -1:
+        del body["seed"]
     if call.stream:
         body["stream_options"] = {"include_usage": True}
     return {name: value for name, value in (body | more).items() if value is not None}

@@ -3,15 +3,10 @@
 from typing import Any
 
 from providers.adapters.openai import OpenAI
-from providers.base import (
-    Call,
-)
+from providers.base import Call
 from providers.testing import make_call
 from tests.emulators import openai
-from tests.emulators.base import (
-    Fault,
-    answered,
-)
+from tests.emulators.base import Fault, answered
 from tests.emulators.openai import OpenAI as Vendor
 
 CHAT, IMAGES, EDITS = "/v1/chat/completions", "/v1/images/generations", "/v1/images/edits"
