@@ -90,8 +90,9 @@ class Storage(DjangoStorage):
             "policy": policy.decode(),
             "Signature": base64.b64encode(digest).decode(),
         }
-        scheme, _, host = self.bucket.endpoint.partition("://")
-        return UploadForm(url=f"{scheme}://{config.oss_bucket}.{host}", fields=fields)
+        # The SDK alone knows whether the bucket is in the host or in the path.
+        signed = str(self.public_bucket.sign_url("GET", key, ttl, slash_safe=True))
+        return UploadForm(url=signed.partition("?")[0].removesuffix(key), fields=fields)
 
     def _policy(self, key: str, size: int, content_type: str, ttl: int) -> dict[str, Any]:
         until = datetime.now(UTC) + timedelta(seconds=ttl)

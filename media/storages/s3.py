@@ -1,5 +1,7 @@
 """S3 and everything that speaks it, through django-storages."""
 
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from storages.backends.s3 import S3Storage
 
@@ -15,7 +17,16 @@ class Storage(S3Storage):  # type: ignore[misc]  # django-storages is published 
             bucket_name=config.s3_bucket_name,
             endpoint_url=config.s3_endpoint_url or None,
             region_name=config.s3_region_name or None,
-            signature_version="s3v4",
+            # No checksum trailers: half of the servers that speak S3 do not know them.
+            client_config=Config(
+                signature_version="s3v4",
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                connect_timeout=10,
+                retries={"mode": "standard", "total_max_attempts": 3},
+            ),
+            transfer_config=TransferConfig(use_threads=False),
+            max_memory_size=1 << 20,
             file_overwrite=True,
             default_acl=None,
         )
