@@ -5,7 +5,7 @@ Chat, transcripts and embeddings are asked again when an answer is lost; images,
 of which only videos can be looked up.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -31,7 +31,15 @@ from providers.base import (
 )
 from providers.http import Form, Reply
 from providers.params import Count, Dimensions, Media, Prompt, Size, Text, Texts
-from providers.wire import bases, codes, openai_chat, openai_images, openai_models, openai_videos
+from providers.wire import (
+    bases,
+    codes,
+    jobs,
+    openai_chat,
+    openai_images,
+    openai_models,
+    openai_videos,
+)
 
 IMAGES: tuple[TaskType, ...] = ("text-to-image", "image-to-image")
 VIDEOS: tuple[TaskType, ...] = ("text-to-video", "image-to-video")
@@ -141,9 +149,8 @@ class OpenAI(Provider):
                 return openai_videos.create(call, base_of(call))
         raise ProviderError("not_available", f"This provider has no {call.task_type}.")
 
-    def poll(self, calls: Sequence[Call]) -> Iterable[Update]:
-        for call in calls:
-            yield from openai_videos.look_at(call, base_of(call), CODES)
+    def poll(self, calls: Sequence[Call]) -> list[Update]:
+        return jobs.each(calls, lambda call: openai_videos.look_at(call, base_of(call), CODES))
 
     def find(self, call: Call) -> Accepted | None:
         return openai_videos.find(call, base_of(call)) if call.task_type in VIDEOS else None

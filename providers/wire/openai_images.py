@@ -12,7 +12,7 @@ from typing import Any
 from providers import faults
 from providers.base import Call, Completed, Input, Output, ProviderError
 from providers.http import Form
-from providers.wire import codes, refusals, sse
+from providers.wire import codes, jobs, refusals, sse
 
 GENERATIONS, EDITS = "/images/generations", "/images/edits"
 MAX_BYTES = 256_000_000  # ten large pictures in base64
@@ -23,6 +23,11 @@ TYPES = {
     "webp": "webp",
     "gif": "gif",
     "svg": "svg+xml",
+}
+TOKENS = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "total_tokens": "total_tokens",
 }
 
 
@@ -102,14 +107,7 @@ def _nothing(items: list[Any]) -> ProviderError:
 
 def tokens(usage: Any) -> dict[str, float]:
     """`input_tokens` and `output_tokens` in the names of chat."""
-    if not isinstance(usage, dict):
-        return {}
-    names = {
-        "input_tokens": "prompt_tokens",
-        "output_tokens": "completion_tokens",
-        "total_tokens": "total_tokens",
-    }
-    return {ours: usage[name] for name, ours in names.items() if isinstance(usage.get(name), int)}
+    return jobs.amounts(usage, TOKENS)
 
 
 def _last(call: Call, events: Iterator[sse.Event]) -> dict[str, Any]:

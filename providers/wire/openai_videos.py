@@ -3,7 +3,7 @@
 A paid create that may have been accepted is looked for in the list; finished content is fetched by the engine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -59,23 +59,21 @@ def body(call: Call) -> dict[str, Any]:
     return {**fields, "model": call.model}
 
 
-def look_at(call: Call, base: str, table: Mapping[str, ErrorKind]) -> Iterator[Update]:
-    """What became of an accepted video; nothing when asking failed, which only costs time."""
+def look_at(call: Call, base: str, table: Mapping[str, ErrorKind]) -> Update:
+    """What became of an accepted video. Raises ProviderError when that cannot be told now."""
     try:
         reply = call.http.get(_path(call, base))
-        video = reply.object()
     except ProviderError as problem:
-        if problem.status == 404:
-            yield Update(call, ProviderError("lost", faults.MESSAGES["lost"], "result_lost"))
-        return
+        if problem.status != 404:
+            raise
+        return Update(call, ProviderError("lost", faults.MESSAGES["lost"], "result_lost"))
+    video = reply.object()
     match video.get("status"):
         case "completed":
-            yield Update(call, _finished(call, base, video))
+            return Update(call, _finished(call, base, video))
         case "failed" | "cancelled" | "canceled" | "expired":
-            yield Update(call, _failed(video, table))
-        case _:
-            progress = _share(video.get("progress"))
-            yield Update(call, "working", progress, poll_after=_poll_after(reply))
+            return Update(call, _failed(video, table))
+    return Update(call, "working", _share(video.get("progress")), poll_after=_poll_after(reply))
 
 
 def _share(percent: Any) -> float | None:

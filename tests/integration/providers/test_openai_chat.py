@@ -64,7 +64,7 @@ def test_chat_with_history_and_a_picture(vendor: Vendor) -> None:
         {"role": "assistant", "content": "Me.", "reasoning_content": "hm", "finish_reason": "stop"},
         {"role": "user", "content": [{"type": "text", "text": "And this?"}, picture]},
     ]
-    inputs = {"messages.2.content.1.image_url.url": FakeInput(PNG)}
+    inputs = {"messages.2.content.1.image_url": FakeInput(PNG)}
     call = make_call(provider, "gpt-5", {"messages": messages}, inputs=inputs, base_url=vendor.base)
     provider.submit(call)
     sent = vendor.calls()[0].json["messages"]

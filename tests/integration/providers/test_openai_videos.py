@@ -82,10 +82,14 @@ def test_a_video_that_fails(
 @pytest.mark.parametrize(
     "fault", [answered(500), answered(429), drop_answer(), garbage(), answered(200, "{")]
 )
-def test_a_poll_that_fails_says_nothing(vendor: Vendor, fault: Fault) -> None:
+def test_a_poll_that_fails_delays_its_own_video(vendor: Vendor, fault: Fault) -> None:
     call = started(vendor)
     vendor.next("GET", f"/v1/videos/{call.external_id}", fault)
-    assert list(provider.poll([call])) == []
+    other = started(vendor)
+    assert [update.call for update in provider.poll([call, other])] == [other]
+    vendor.next("GET", f"/v1/videos/{call.external_id}", fault)
+    with pytest.raises(ProviderError):
+        provider.poll([call])
 
 
 def test_a_video_that_vanished(vendor: Vendor) -> None:
