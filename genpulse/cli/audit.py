@@ -15,12 +15,13 @@ def audit(data: Data = DEFAULT_DATA, *, json: AsJson = False) -> None:
     with django(data):
         from tasks import audit as tasks_audit
 
-        results = tasks_audit.run()
+        checks = tasks_audit.run()
     if json:
-        print_json({"invariants": [asdict(result) for result in results]})
+        print_json({"invariants": [asdict(check) for check in checks]})
     else:
-        for result in results:
-            style = "red" if result.count else "green"
-            out.print(f"{result.count:6}  {result.name}", style=style)
-    if any(result.count for result in results):
+        for check in checks:
+            rows = f"  ({', '.join(check.sample)})" if check.sample else ""
+            line = f"{check.violations:6}  {check.name}: {check.description}{rows}"
+            out.print(line, style="red" if check.violations else "green", markup=False)
+    if any(check.violations for check in checks):
         raise typer.Exit(FAILED)

@@ -100,30 +100,30 @@ def _summary(instance: Instance) -> dict[str, Any]:
 
 
 def _greet(instance: Instance) -> None:
-    from rich.table import Table
-
     told = _summary(instance)
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row("Console", f"{told['base_url']}/console/")
-    grid.add_row("Sign in", _one_time_url(instance))
-    grid.add_row("API key", told["admin_key"])
+    lines = {
+        "Console": f"{told['base_url']}/console/",
+        "Sign in": f"{_one_time_url()}  (once, within 15 minutes)",
+        "API key": told["admin_key"],
+        "API docs": f"{told['base_url']}/docs",
+    }
     if told["flower_url"]:
-        grid.add_row("Flower", f"{told['flower_url']}  ({told['flower_auth']})")
-    grid.add_row("API docs", f"{told['base_url']}/docs")
-    out.print(grid)
+        lines["Flower"] = f"{told['flower_url']}  {told['flower_auth'].replace(':', ' / ', 1)}"
+    for label, value in lines.items():
+        out.print(f"{label:9} {value}", markup=False)
     out.print(
-        f"\nNext: genpulse status · genpulse logs -f · genpulse key create --user NAME · genpulse down"
+        "\nNext: genpulse status · genpulse logs -f · genpulse key create --user NAME · genpulse down"
         f"\n  curl -H 'Authorization: Bearer {told['admin_key']}' {told['base_url']}/api/v1/models",
         markup=False,
     )
 
 
-def _one_time_url(instance: Instance) -> str:
+def _one_time_url() -> str:
     set_up_django()
-    from genpulse.auth import services
+    from genpulse.auth.login import one_time_login_url
+    from genpulse.auth.services import get_or_create_user
 
-    url = services.one_time_login_url(services.get_or_create_user(bootstrap.ADMIN))
-    return url if "://" in url else f"{instance.base_url}{url}"
+    return one_time_login_url(get_or_create_user(bootstrap.ADMIN))
 
 
 @commands.command()

@@ -112,7 +112,6 @@ def program(name: str, grace: float) -> Program:
 
 def run(name: str) -> None:
     """Check, then run until stopped. Exits with 1 and one line for each reason not to start."""
-    sys.modules["rich"] = None  # type: ignore[assignment] # structlog would load it for a format we do not use
     try:
         _prepare(name)
         PROCESSES[name]()
@@ -144,4 +143,5 @@ def _allow_many_connections() -> None:
 
 
 if __name__ == "__main__":
+    sys.modules["rich"] = None  # type: ignore[assignment] # structlog would load it, for nothing
     run(sys.argv[1])

@@ -21,14 +21,12 @@ from genpulse.config import config
 from genpulse.logging.files import SharedLogFile
 from genpulse.logging.redaction import first_line, redact
 
-QUIET = (
-    *("asyncio", "botocore", "boto3", "oss2", "urllib3", "kombu", "amqp", "PIL", "websockets"),
-    *(
-        "celery.worker.strategy",
-        "celery.app.trace",
-        "django.request",
-    ),  # two lines a task, one a 4xx
-)
+LOUDEST = {  # below this they repeat what we know, or say something for each request or task
+    **dict.fromkeys(("asyncio", "botocore", "boto3", "oss2", "urllib3", "PIL"), "WARNING"),
+    **dict.fromkeys(("kombu", "amqp", "websockets", "celery.worker.strategy"), "WARNING"),
+    **dict.fromkeys(("celery.app.trace", "celery.redirected"), "WARNING"),
+    "django.request": "ERROR",
+}
 ORDER = ("time", "level", "logger", "event", "request_id", "task_id", "attempt")
 
 ErrorInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -72,8 +70,8 @@ def _route(formatter: logging.Formatter) -> None:
         handler.setFormatter(formatter)
     logging.basicConfig(handlers=handlers, level=config.log_level, force=True)
     logging.captureWarnings(capture=True)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    for name, level in LOUDEST.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _folder() -> Path:
