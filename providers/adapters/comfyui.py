@@ -216,15 +216,15 @@ def _has_ended_well(server: Server, prompt_id: str) -> bool:
 
 
 def _graph_of(server: Server, prompt_id: str, client_id: str) -> Graph | None:
-    """The graph of a prompt this client sent; empty when the server does not show its queue."""
+    """The graph of a prompt this client sent; empty when the server does not show it."""
     try:
         queue = server.queue()
+        item = (queue or {}).get(prompt_id) or server.finished(prompt_id)
     except ProviderError:
         return {}  # only the count of its nodes is missed
-    if queue is None:
-        return {}
-    item = queue.get(prompt_id)
-    return item.graph if item and item.extra.get("client_id") == client_id else None
+    if item is None:
+        return {} if queue is None else None
+    return item.graph if item.extra.get("client_id") == client_id else None
 
 
 def _loaded_model(server: Server) -> str | None:

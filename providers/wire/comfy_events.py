@@ -31,6 +31,7 @@ class Run:
     value: float = 0
     most: float = 1
     fraction: float = 0
+    told: object = None
 
     def advance(self) -> float:
         """0..1, never back. Nodes count alike; sub-graphs count with the node that stands for them."""
@@ -107,10 +108,16 @@ class Follower:
     def _tell(self, prompt_id: str, run: Run) -> None:
         counts = run.most > 1
         title = run.title()
+        phase = f"step {run.value:.0f}/{run.most:.0f}" if counts else title
+        fraction = run.advance()
+        # Newer builds say everything twice.
+        if run.told == (fraction, phase, title):
+            return
+        run.told = (fraction, phase, title)
         self._watcher.progress(
             prompt_id,
-            run.advance(),
-            phase=f"step {run.value:.0f}/{run.most:.0f}" if counts else title,
+            fraction,
+            phase=phase,
             step=int(run.value) if counts else None,
             steps=int(run.most) if counts else None,
             node=title,

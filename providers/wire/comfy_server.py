@@ -18,6 +18,7 @@ SECONDS = 30.0  # for a question
 SUBMIT_SECONDS = 60.0
 MAX_BYTES = 64_000_000  # queue and history repeat whole workflows
 SUFFIXES = {kind: suffix for suffix, kind in reversed(CONTENT_TYPES.items())}
+QUEUES = ("queue_pending", "queue_running")
 NOT_MODELS = frozenset({"configs", "custom_nodes"})
 MARK = "genpulse_id"  # in extra_data: finds our prompt where an old build has chosen another id
 
@@ -44,19 +45,22 @@ class Server:
     def queue(self) -> dict[str, Item] | None:
         """Prompt id -> item, of all that waits or runs."""
         reply = optional(lambda: self._get("queue"))
-        if reply is None:
+        body = reply.object() if reply else {}
+        lists = [(body.get(name), name == "queue_running") for name in QUEUES]
+        if not all(isinstance(items, list) for items, _ in lists):
             return None
-        body = reply.object()
-        return {
-            item.prompt_id: item
-            for name in ("queue_pending", "queue_running")
-            for item in _items(body.get(name), running=name == "queue_running")
-        }
+        found = [item for items, running in lists for item in _items(items, running=running)]
+        return {item.prompt_id: item for item in found}
 
     def entry(self, prompt_id: str) -> dict[str, Any] | None:
         """The history entry of a finished prompt."""
         entry = self._get(f"history/{quote(prompt_id, safe='')}").object().get(prompt_id)
         return entry if isinstance(entry, dict) else None
+
+    def finished(self, prompt_id: str) -> Item | None:
+        """What was asked for, by the history."""
+        entry = self.entry(prompt_id) or {}
+        return next(_items([entry.get("prompt")], running=False), None)
 
     def recent(self, count: int) -> list[Item]:
         """The last finished prompts, oldest first."""

@@ -63,21 +63,28 @@ def connect(executor: ExecutorInfo, client_id: str) -> Socket:
 
 def follow(socket: Socket, follower: Follower, stopped: Callable[[], bool]) -> None:
     """Hand every message to `follower`. Returns when stopped, closed, broken or silent in spite of pings."""
-    with contextlib.closing(socket), contextlib.suppress(OSError, websocket.WebSocketException):
-        socket.send(HELLO)
-        heard = pinged = time.monotonic()
-        while not stopped():
-            message = socket.message()
-            now = time.monotonic()
-            if message is not None:
-                heard = now
-                if not _hand_over(message, follower):
-                    return
-            elif now - heard > DEAD_AFTER:
+    with contextlib.suppress(OSError, websocket.WebSocketException):
+        try:
+            _listen(socket, follower, stopped)
+        finally:
+            socket.close(timeout=TICK)
+
+
+def _listen(socket: Socket, follower: Follower, stopped: Callable[[], bool]) -> None:
+    socket.send(HELLO)
+    heard = pinged = time.monotonic()
+    while not stopped():
+        message = socket.message()
+        now = time.monotonic()
+        if message is not None:
+            heard = now
+            if not _hand_over(message, follower):
                 return
-            elif now - max(heard, pinged) > PING_AFTER:
-                socket.ping()
-                pinged = now
+        elif now - heard > DEAD_AFTER:
+            return
+        elif now - max(heard, pinged) > PING_AFTER:
+            socket.ping()
+            pinged = now
 
 
 def _hand_over(message: tuple[int, bytes], follower: Follower) -> bool:
