@@ -376,13 +376,12 @@ class TestTime:
         assert failure(lambda: session.get("/images/1", timeout=60)).code == "upstream_timeout"
         assert failure(lambda: session.get("/images/1", timeout=60)).code == "upstream_timeout"
 
-    def test_a_late_alarm_does_not_hit_the_next_request(self, vendor):
+    def test_a_deadline_that_was_met_rings_no_more(self, vendor):
         session = session_at(vendor.url, connections=Connections())
-        for _ in range(20):
-            session.get("/images/1", timeout=0.2)
-        time.sleep(0.25)
+        session.get("/images/1", timeout=1)
+        time.sleep(1.05)
 
-        assert session.get("/images/1", timeout=0.2).status == 200
+        assert session.get("/images/1").status == 200
         assert vendor.connections == 1
 
 
