@@ -19,6 +19,22 @@ from tasks.models import Chore, OrchestratorLease, Worker
 from tests.integration.cast import nobody
 
 pytestmark = pytest.mark.django_db
+PUBLIC = {
+    "/",
+    "/health",
+    "/healthz",
+    "/ready",
+    "/metrics",
+    "/docs/errors",
+    "/api/auth/login",
+    "/api/auth/refresh",
+    "/api/agent/docs/agent-protocol",
+    "/api/agent/auth/verify",
+    "/api/media/v1/sts",
+    "/api/media/v1/oss-callback",
+    "/api/v1/media/uploads/{upload_id}/content",
+    "/assets/{key}",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +199,20 @@ class TestDocuments:
         assert "security" not in document["paths"]["/api/auth/login"]["post"]
         assert "/ready" in document["paths"]
         assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
+
+    def test_without_a_credential_every_path_but_the_public_ones_answers_401(self, document):
+        """The only paths that document no credential are these; the rest is tried."""
+        public, wrong = set(), []
+        for path, operations in document["paths"].items():
+            for method in set(operations) & {"get", "post", "put", "patch", "delete"}:
+                if not operations[method].get("security"):
+                    public.add(path)
+                    continue
+                url = re.sub(r"\{\w+\}", "0199aa00-0000-7000-8000-000000000000", path)
+                status = nobody()(method.upper(), url).status_code
+                wrong += [(method, path, status)] * (status != 401)
+        assert wrong == []
+        assert public - PUBLIC == set()
 
     def test_operation_ids_are_unique(self, document):
         ids = [
