@@ -16,9 +16,9 @@ from genpulse.http.parsing import AwareTime, Body, Flag, Id, render_time
 from genpulse.http.views import NativeView
 from genpulse.ids import parse_id
 from media import refs, serving, signing
+from media.keys import checked
 from media.models import Asset
 from media.removal import purge
-from media.storages import checked
 
 
 class AssetQuery(BaseModel):

@@ -13,8 +13,9 @@ from genpulse.errors import MediaRejected
 from genpulse.events import log as events
 from genpulse.ids import new_id
 from media import measure, refs, sniff
+from media.keys import asset_key
 from media.models import Asset, Kind, Origin
-from media.storages import asset_key, storage, write
+from media.storages import remove, write
 
 Data = bytes | Path | BinaryIO
 CHUNK = 1 << 20
@@ -100,7 +101,7 @@ def insert_many(assets: Sequence[Asset], *, announce: bool = True) -> list[Asset
 def discard(assets: Iterable[Asset]) -> None:
     """Erase the bytes of prepared assets that will never get a row."""
     for asset in assets:
-        storage().delete(asset.key)
+        remove(asset.key)
 
 
 def created(asset: Asset) -> events.NewEvent:

@@ -7,25 +7,28 @@ then `insert_many` of the prepared assets inside it, or `discard` when there wil
 import base64
 import binascii
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from genpulse.config import config
-from genpulse.errors import AssetNotFound, FieldError, MediaRejected, Problem
+from genpulse.errors import AssetNotFound, FieldError, MediaRejected, Problem, UrlNotAllowed
 from genpulse.ids import parse_id
 from media.assets import discard, prepare
 from media.fetch import check_url, fetch
 from media.models import Asset, Kind, Origin
 from media.sniff import HEAD, IMAGES, settle, sniff
-from media.storages import storage
+from media.storages import read
 
 DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.ASCII)
 MOST = 64  # data URIs in one request
 INPUT_SECONDS = 60.0
+CHECK_SECONDS = 10.0  # for all look-ups of one request: name servers may be an attacker's
 
 # Input names whose values are media, and what the asset behind a value may be.
 FITS: dict[str, Callable[[Asset], bool]] = {
@@ -74,9 +77,12 @@ def resolve_inputs(account_id: UUID, value: Any, path: str = "input") -> Any:
     """
     places = list(_texts(value))
     found = _owned(account_id, {place.asset_id for place in places if place.asset_id})
+    until = time.monotonic() + CHECK_SECONDS
     for place in places:
         with _named(f"{path}.{place.path}"):
             _check(place, found)
+            if time.monotonic() > until:
+                raise UrlNotAllowed("The hosts of these URLs answer too slowly.")
     return _replace(value, lambda place: f"asset:{place.asset_id}" if place.asset_id else None)
 
 
@@ -124,8 +130,7 @@ def load_input(source: InputFile | str) -> tuple[Callable[[], BinaryIO], str]:
     FetchError.
     """
     if isinstance(source, InputFile):
-        key = source.key
-        return lambda: cast("BinaryIO", storage().open(key)), source.content_type
+        return partial(read, source.key), source.content_type
     file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - the opener hands it over
     try:
         fetched = fetch(

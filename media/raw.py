@@ -1,11 +1,11 @@
 """Inline bytes of a vendor's answer, kept outside the database until the results are stored."""
 
-from contextlib import AbstractContextManager
-from typing import BinaryIO, cast
+from typing import BinaryIO
 from uuid import UUID
 
 from media.assets import Data, opened
-from media.storages import checked, raw_key, storage, write
+from media.keys import raw_key
+from media.storages import read, remove, write
 
 
 def write_raw(task_id: UUID, attempt: int, index: int, data: Data, content_type: str) -> str:
@@ -16,11 +16,11 @@ def write_raw(task_id: UUID, attempt: int, index: int, data: Data, content_type:
     return key
 
 
-def open_raw(key: str) -> AbstractContextManager[BinaryIO]:
+def open_raw(key: str) -> BinaryIO:
     """The bytes as a file. Raises FileNotFoundError."""
-    return cast("AbstractContextManager[BinaryIO]", storage().open(checked(key)))
+    return read(key)
 
 
 def delete_raw(key: str) -> None:
     """Idempotent."""
-    storage().delete(checked(key))
+    remove(key)

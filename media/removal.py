@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from genpulse.events import log as events
 from media.models import Asset, Upload
-from media.storages import storage
+from media.storages import remove
 from media.uploads import key_of, staging_key
 
 AT_ONCE = 100  # files erased by whoever deletes; the chore takes the rest
@@ -51,9 +51,9 @@ def erase(assets: Iterable[Asset]) -> int:
     erased: list[UUID] = []
     try:
         for asset in assets:
-            storage().delete(asset.key)
+            remove(asset.key)
             if asset.thumbnail_key:
-                storage().delete(asset.thumbnail_key)
+                remove(asset.thumbnail_key)
             erased.append(asset.id)
     finally:
         Asset.objects.filter(id__in=erased, deleted_at__isnull=False).delete()
@@ -72,7 +72,7 @@ def _drop_uploads(limit: int) -> None:
     assets = Asset.objects.filter(id=OuterRef("id"))
     old = Upload.objects.filter(expires_at__lte=Now() - timedelta(hours=1))
     for upload in old.annotate(finished=Exists(assets))[:limit]:
-        storage().delete(staging_key(upload))
+        remove(staging_key(upload))
         if not upload.finished:
-            storage().delete(key_of(upload))
+            remove(key_of(upload))
         upload.delete()

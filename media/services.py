@@ -13,7 +13,7 @@ from media.raw import delete_raw, open_raw, write_raw
 from media.refs import Reference, persistable, reference, sign, sign_key, with_url
 from media.removal import erase, purge, sweep
 from media.signing import SignedUrl
-from media.storages import storage
+from media.storages import StorageUnavailable
 from media.thumbnails import make_missing_thumbnails, make_thumbnails
 
 Prepared = Asset  # what `prepare` returns: an Asset without a row yet
@@ -30,6 +30,7 @@ __all__ = [
     "Purpose",
     "Reference",
     "SignedUrl",
+    "StorageUnavailable",
     "adopt_data_uris",
     "check_url",
     "delete_raw",
@@ -51,7 +52,6 @@ __all__ = [
     "resolve_inputs",
     "sign",
     "sign_key",
-    "storage",
     "store",
     "sweep",
     "with_url",

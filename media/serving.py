@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from django.http import HttpResponse, HttpResponseNotModified, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -13,7 +13,7 @@ from django.utils.http import parse_etags
 from genpulse.errors import NotFound
 from media.models import Asset
 from media.refs import disposition
-from media.storages import storage
+from media.storages import read
 
 CHUNK = 256 << 10
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -62,7 +62,7 @@ def _send(
     shown: Shown, method: str, headers: Mapping[str, str], fixed: dict[str, str]
 ) -> HttpResponseBase:
     try:
-        file = cast("BinaryIO", storage().open(shown.key))
+        file = read(shown.key)
         size = file.seek(0, 2)
     except FileNotFoundError:
         raise NotFound from None

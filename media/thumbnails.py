@@ -10,9 +10,10 @@ from uuid import UUID
 import structlog
 
 from media.images import thumbnail
+from media.keys import thumbnail_key
 from media.models import Asset
 from media.sniff import IMAGES
-from media.storages import storage, thumbnail_key, write
+from media.storages import read, write
 
 log = structlog.get_logger(__name__)
 MISSING = Asset.objects.filter(
@@ -44,7 +45,7 @@ def _decoded(asset: Asset) -> bytes | None:
     # A child process needs a real file at its beginning; a storage promises neither.
     with TemporaryFile() as local:
         try:
-            with storage().open(asset.key) as stored:
+            with read(asset.key) as stored:
                 copyfileobj(stored, local)
         except FileNotFoundError:
             log.warning("media.bytes_missing", asset=str(asset.id))

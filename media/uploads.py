@@ -2,17 +2,16 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 from uuid import UUID
-
-from django.core.files.base import File
 
 from genpulse.errors import BodyTooLarge, NotFound, UploadMismatch
 from media import sniff
 from media.assets import clean_name, examine
+from media.keys import asset_key, upload_key
 from media.models import Asset, Origin, Upload
 from media.signing import sign_path
-from media.storages import UploadForm, asset_key, storage, upload_key
+from media.storages import UploadForm, move, read, remove, storage, write
 
 SECONDS = 600
 
@@ -62,8 +61,8 @@ def receive(upload: Upload, body: BinaryIO | None) -> None:
     """Keep the bytes of a PUT. Raises BodyTooLarge beyond the announced size, NotFound when finished."""
     if Asset.objects.filter(id=upload.id).exists():
         raise NotFound("This upload is finished.")
-    content: Any = File(Bounded(body, upload.size), name=staging_key(upload))  # type: ignore[arg-type]
-    storage().save(staging_key(upload), content)
+    bounded = cast("BinaryIO", Bounded(body, upload.size))
+    write(staging_key(upload), bounded, upload.content_type)
 
 
 class Bounded:
@@ -90,15 +89,15 @@ def verified(upload: Upload) -> Asset:
     key = key_of(upload)
     # A twin may have moved it; from here on no PUT can change what is examined.
     with suppress(FileNotFoundError, FileExistsError):
-        storage().move(staging_key(upload), key)
+        move(staging_key(upload), key)
     try:
-        with storage().open(key) as file:
+        with read(key) as file:
             asset = examine(file, origin=Origin.UPLOAD, content_type=upload.content_type)
             _compare(upload, asset)
     except FileNotFoundError:
         raise UploadMismatch("No bytes have been sent.") from None
     except Exception:
-        storage().delete(key)
+        remove(key)
         raise
     asset.id, asset.account_id, asset.key = upload.id, upload.account_id, key
     asset.filename = upload.filename or key.rpartition("/")[2]

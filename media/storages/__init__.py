@@ -1,22 +1,30 @@
 """Where bytes live: one of `local`, `s3`, `oss`, chosen by STORAGE_TYPE and imported on first use.
 
 Each module of this package has one class `Storage`: Django's storage interface plus the few verbs of
-`AssetStorage`. Keys are made here and nowhere else; a user's file name never becomes part of one.
+`AssetStorage`. Everything else goes through the functions here, which raise `StorageUnavailable` for
+whatever a disk or a vendor may fail with.
 """
 
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, BinaryIO, Protocol, cast
-from uuid import UUID
 
+import structlog
 from django.core.files.base import File
 from django.core.files.storage import default_storage
 
-from genpulse.errors import NotFound
+from genpulse.errors import Unavailable
+from media.keys import checked
 
-PART = r"[A-Za-z0-9_@:+][A-Za-z0-9_.@:+-]*"
-KEY = re.compile(rf"{PART}(?:/{PART}){{1,7}}")
+log = structlog.get_logger(__name__)
+
+
+class StorageUnavailable(Unavailable):
+    """The storage of files does not answer, or is full."""
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +37,8 @@ class UploadForm:
 
 class AssetStorage(Protocol):
     """Writing replaces; a reader sees all of a file or nothing of it."""
+
+    failures: tuple[type[Exception], ...]  # beside OSError, what being out of reach looks like
 
     def save(self, name: str, content: "File[bytes]") -> str: ...
     def open(self, name: str, mode: str = "rb") -> Any: ...
@@ -49,32 +59,47 @@ def storage() -> AssetStorage:
     return cast("AssetStorage", default_storage)
 
 
-def asset_key(account_id: UUID, asset_id: UUID, extension: str, now: datetime) -> str:
-    return f"t/{account_id.hex}/{now:%Y%m}/{asset_id.hex}.{extension}"
-
-
-def thumbnail_key(key: str) -> str:
-    return f"{key.rpartition('.')[0]}.thumb.webp"
-
-
-def raw_key(task_id: UUID, attempt: int, index: int) -> str:
-    """Inline bytes of a vendor's answer, kept until the attempt's results are stored."""
-    return f"r/{task_id.hex}/{attempt:d}/{index:d}"
-
-
-def upload_key(upload_id: UUID) -> str:
-    return f"u/{upload_id.hex}"
-
-
-def checked(key: str) -> str:
-    """`key` if it can be one of ours. Raises NotFound for everything else, without a look at the disk."""
-    if len(key) > 512 or ".." in key or not KEY.fullmatch(key):
-        raise NotFound
-    return key
+@contextmanager
+def _reaching() -> Iterator[AssetStorage]:
+    backend = storage()
+    try:
+        yield backend
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except Exception as error:
+        if not isinstance(error, (OSError, *backend.failures)):
+            raise
+        log.warning("storage.unavailable", error=type(error).__name__)
+        raise StorageUnavailable from error
 
 
 def write(key: str, source: BinaryIO, content_type: str) -> None:
     """Store all of `source` under `key`, replacing what is there."""
     content: File[bytes] = File(source, name=key)
     content.content_type = content_type  # type: ignore[attr-defined]  # django-storages sends it
-    storage().save(checked(key), content)
+    with _reaching() as backend:
+        backend.save(checked(key), content)
+
+
+def read(key: str) -> BinaryIO:
+    """The stored bytes as an open, seekable file. Raises FileNotFoundError."""
+    with _reaching() as backend:
+        file = backend.open(checked(key))
+        try:
+            file.seek(0)  # a remote file is fetched by its first use, which belongs here
+        except BaseException:
+            file.close()
+            raise
+        return cast("BinaryIO", file)
+
+
+def move(source: str, target: str) -> None:
+    """Rename. Raises FileNotFoundError without a source, FileExistsError with a target."""
+    with _reaching() as backend:
+        backend.move(checked(source), checked(target))
+
+
+def remove(key: str) -> None:
+    """Idempotent."""
+    with _reaching() as backend:
+        backend.delete(checked(key))

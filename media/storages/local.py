@@ -14,6 +14,8 @@ from media.storages import UploadForm
 class Storage(FileSystemStorage):
     """A file appears under its key when it is complete and on disk, never before."""
 
+    failures: tuple[type[Exception], ...] = ()
+
     def __init__(self) -> None:
         super().__init__(allow_overwrite=True)
 

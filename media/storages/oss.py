@@ -22,6 +22,8 @@ from media.storages import UploadForm
 
 
 class Storage(DjangoStorage):
+    failures = (oss2.exceptions.OssError,)
+
     @cached_property
     def bucket(self) -> Any:
         auth = oss2.Auth(config.oss_access_key, config.oss_secret_key)
@@ -43,9 +45,11 @@ class Storage(DjangoStorage):
         spool = SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 - the caller closes it
         try:
             shutil.copyfileobj(self.bucket.get_object(name), spool)
-        except oss2.exceptions.NoSuchKey as error:
+        except BaseException as error:
             spool.close()
-            raise FileNotFoundError(name) from error
+            if isinstance(error, oss2.exceptions.NoSuchKey):
+                raise FileNotFoundError(name) from error
+            raise
         spool.seek(0)
         return File(cast("Any", spool), name=name)
 

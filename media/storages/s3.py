@@ -1,8 +1,9 @@
 """S3 and everything that speaks it, through django-storages."""
 
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from storages.backends.s3 import S3Storage
 
 from genpulse.config import config
@@ -10,6 +11,8 @@ from media.storages import UploadForm
 
 
 class Storage(S3Storage):  # type: ignore[misc]  # django-storages is published without types
+    failures = (BotoCoreError, Boto3Error, ClientError)
+
     def __init__(self) -> None:
         super().__init__(
             access_key=config.s3_access_key or None,

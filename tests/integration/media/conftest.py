@@ -47,9 +47,11 @@ def stranger(bob) -> Client:
     return client_of(bob)
 
 
-def picture(width: int = 40, height: int = 30, form: str = "PNG", **options: Any) -> bytes:
+def picture(
+    width: int = 40, height: int = 30, form: str = "PNG", mode: str = "RGB", **options: Any
+) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (200, 30, 60)).save(buffer, form, **options)
+    Image.new(mode, (width, height), "crimson").save(buffer, form, **options)
     return buffer.getvalue()
 
 

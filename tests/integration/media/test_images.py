@@ -65,7 +65,7 @@ def test_what_cannot_be_decoded_has_none(tmp_path, name):
 
 
 def test_the_largest_allowed_picture_leaves_this_process_small(tmp_path):
-    data = picture(8000, 5000, compress_level=1)
+    data = picture(8000, 5000, mode="L", compress_level=1)
     before = psutil.Process().memory_info().rss
     assert opened(thumbnail(data, "image/png", tmp_path)).size == (512, 320)
     assert psutil.Process().memory_info().rss - before < 20 << 20

@@ -234,3 +234,9 @@ def test_raw_results_are_kept_under_task_attempt_and_index(storage_folder):
     with pytest.raises(FileNotFoundError):
         services.open_raw(key)
     assert files(storage_folder) == 0
+
+
+def test_slow_name_servers_hold_a_request_for_ten_seconds_at_most(alice, monkeypatch):
+    monkeypatch.setattr(inputs, "CHECK_SECONDS", -1)
+    with pytest.raises(UrlNotAllowed, match="too slowly"):
+        services.resolve_inputs(alice.account_id, {"images": ["https://example.com/"] * 3})

@@ -9,6 +9,7 @@ from django.db import transaction
 from genpulse.events.models import Event
 from media import removal, services
 from media.models import Asset
+from media.storages import StorageUnavailable
 from tests.integration.media.conftest import picture
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +61,7 @@ def test_a_storage_that_fails_keeps_the_rows(three, monkeypatch, storage_folder)
         real(self, name)
 
     monkeypatch.setattr("media.storages.local.Storage.delete", fails)
-    with pytest.raises(OSError):
+    with pytest.raises(StorageUnavailable):
         services.erase(three)
     assert set(Asset.objects.values_list("id", flat=True)) == {three[1].id, three[2].id}
     monkeypatch.undo()
@@ -97,6 +98,6 @@ def test_a_write_that_fails_leaves_nothing(alice, monkeypatch, storage_folder):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("media.storages.local.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageUnavailable):
         services.prepare(alice.account_id, picture(), origin="input")
     assert names(storage_folder) == set()

@@ -9,8 +9,8 @@ from django.test import Client
 from genpulse.errors import MediaRejected
 from genpulse.ids import new_id
 from media import services, signing
+from media.keys import asset_key
 from media.models import Asset
-from media.storages import asset_key
 from tests.integration.media.conftest import body_of, local, picture
 
 pytestmark = pytest.mark.django_db

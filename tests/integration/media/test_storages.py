@@ -10,6 +10,7 @@ from genpulse.config import config
 from media import services
 from media import storages as ours
 from media.models import Asset
+from tests.emulators.base import answered
 from tests.emulators.objects import ObjectStore, object_store  # noqa: F401 - a fixture
 from tests.integration.media.conftest import body_of, local, picture
 
@@ -111,3 +112,30 @@ def test_the_setting_chooses_the_module(settings):
 def test_local_urls_are_our_own(alice, client):
     asset = services.store(alice.account_id, b"hello", origin="upload")
     assert body_of(client.get(local(services.reference(asset)["url"]))) == b"hello"
+
+
+@pytest.mark.parametrize("deed", ["write", "read", "move", "remove"])
+def test_out_of_reach_is_one_error_whatever_the_vendor(remote, deed):
+    deeds = {
+        "write": lambda: ours.write("t/a", io.BytesIO(b"x"), "text/plain"),
+        "read": lambda: ours.read("t/a"),
+        "move": lambda: ours.move("t/a", "t/b"),
+        "remove": lambda: ours.remove("t/a"),
+    }
+    remote.objects["t/a"], remote.types["t/a"] = b"x", "text/plain"
+    for path in ("/bucket/t/a", "/bucket/t/b"):
+        for method in ("PUT", "GET", "HEAD", "DELETE"):
+            remote.next(method, path, *[answered(403)] * 5)
+    with pytest.raises(ours.StorageUnavailable) as refusal:
+        deeds[deed]()
+    assert (refusal.value.status, refusal.value.extra) == (503, {"retry_after": 5})
+
+
+def test_an_upload_meets_a_full_disk(api, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("media.storages.local.os.fsync", full)
+    answer = api.post("/api/v1/media", {"file": io.BytesIO(b"hello")})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"] == "5"

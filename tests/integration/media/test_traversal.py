@@ -10,8 +10,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from genpulse.errors import NotFound
 from media import services, signing, storages
+from media.keys import checked
 from media.models import Asset
-from media.storages import checked, storage
+from media.storages import storage
 from tests.integration.media.conftest import local
 
 SECRET = b"the secret beside the folder"
