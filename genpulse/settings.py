@@ -121,6 +121,7 @@ CORS_ALLOWED_ORIGIN_REGEXES = [
     for origin in ORIGINS
     if "*" in origin
 ]
+CSRF_TRUSTED_ORIGINS = CORS_ALLOWED_ORIGINS
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_HEADERS = [
     "authorization",

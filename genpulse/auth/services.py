@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import TypedDict, Unpack, cast
+from uuid import UUID
 
 from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
@@ -13,7 +15,7 @@ from genpulse.auth import names, recent
 from genpulse.auth.credentials import DEFAULT_SCOPES, Credential
 from genpulse.auth.keys import NewKey
 from genpulse.auth.models import Account, ApiKey, Role, User
-from genpulse.auth.signals import user_created
+from genpulse.auth.signals import access_ended, user_created
 from genpulse.errors import AccountDisabled, UserMismatch, ValidationFailed
 
 
@@ -75,6 +77,8 @@ def change_user(user: User, changes: UserChanges, limits: AccountOptions) -> Non
             setattr(user.account, name, value)
         user.account.save()
     recent.forget()
+    if changes.keys() & {"password", "role", "is_active"}:
+        _say_access_ended(user.id)
 
 
 def _apply(user: User, changes: UserChanges) -> None:
@@ -186,3 +190,9 @@ def revoke_key(key: ApiKey) -> None:
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now())
     key.refresh_from_db(fields=["revoked_at"])
     recent.forget()
+    _say_access_ended(key.user_id, key.id)
+
+
+def _say_access_ended(user_id: UUID, key_id: UUID | None = None) -> None:
+    say = partial(access_ended.send, User, user_id=user_id, key_id=key_id)
+    transaction.on_commit(say, robust=True)

@@ -85,9 +85,13 @@ def leave(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Finish the headers, and compress what is worth it."""
     response.headers["X-Request-ID"] = request.id  # type: ignore[attr-defined]
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    if "json" in response.headers.get("Content-Type", ""):
+    kind = response.headers.get("Content-Type", "")
+    if "json" in kind:
         response.headers.setdefault("Cache-Control", "no-store")
-    if isinstance(response, HttpResponse):
+    elif kind.startswith("text/html"):
+        response.headers.setdefault("X-Frame-Options", "DENY")
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+    if isinstance(response, HttpResponse) and response.status_code not in {204, 304}:
         _compress(request, response)
         response.headers["Content-Length"] = str(len(response.content))
     return response

@@ -179,6 +179,9 @@ def test_standard_headers(alice):
     assert answer["Cache-Control"] == "no-store"
     assert int(answer["Content-Length"]) == len(answer.content)
     assert "Set-Cookie" not in answer
+    assert "Content-Length" not in nobody()("OPTIONS", "/api/v1/notes")
+    page = nobody().get("/page")
+    assert (page["X-Frame-Options"], page["Referrer-Policy"]) == ("DENY", "same-origin")
 
 
 def test_a_trailing_slash_is_the_same_path(alice):

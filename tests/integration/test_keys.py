@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from genpulse.auth import login, services
 from genpulse.auth.models import ApiKey
+from genpulse.auth.signals import access_ended
 from genpulse.config import config
 from genpulse.ids import new_id
 from tests.integration.cast import Caller, caller, nobody
@@ -193,6 +194,22 @@ class TestKeys:
         assert Caller({"X-API-Key": key["key"]}).get(ME).status_code == 401
         assert alice.get(f"{KEYS}/{key['id']}").json()["revoked_at"]
         assert alice.delete(f"{KEYS}/{key['id']}").status_code == 204
+
+    def test_whoever_keeps_connections_open_hears_of_the_end(
+        self, alice, django_capture_on_commit_callbacks
+    ):
+        heard = []
+
+        def hear(sender, **said):
+            heard.append((said["user_id"], said["key_id"]))
+
+        access_ended.connect(hear)
+        with django_capture_on_commit_callbacks(execute=True):
+            alice.delete(f"{KEYS}/{alice.key.id}")
+            services.change_user(alice.user, {"email": "a@example.com"}, {})
+            services.change_user(alice.user, {"is_active": False}, {})
+        access_ended.disconnect(hear)
+        assert heard == [(alice.user.id, alice.key.id), (alice.user.id, None)]
 
     def test_an_admin_makes_keys_for_others_with_any_scope(self, root):
         answer = root.post(f"{USERS}/root/keys", {"name": "svc", "scopes": ["act_as", "tasks"]})
