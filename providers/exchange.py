@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 10_000_000  # of an answer, unless the caller knows better
 PIECE = 65_536
 PAID_IDLE_LIMIT = 4.0  # seconds; common servers drop idle connections after 5, and a paid request must not race that
-LONGEST = 86_400.0  # seconds of silence, for calls without a deadline
 LATE = "deadline"
 # A compressed answer could be a bomb, and media never shrinks.
 STANDARD = {"User-Agent": "genpulse", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -125,7 +124,7 @@ class Answer:
             session.sending()
         with self._translated():
             connection = cast(Dialling, self._connection)
-            connection.timeout = min(max(self._limit - time.monotonic(), 0.001), LONGEST)
+            connection.timeout = max(self._limit - time.monotonic(), 0.001)
             self._sent = True
             target = _target(url, options.get("query", {}))
             connection.request(method, target, body, STANDARD | headers, preload_content=False)

@@ -8,6 +8,7 @@ never retries. Errors arrive as `ProviderError`, a call taken back by the engine
 attempt; `abort` may be called from any thread and ends a blocked read at once.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 
+UNLIMITED = 600.0  # seconds for a request that nobody limited: no thread waits for ever
+
+
 @dataclass(eq=False)
 class Session:
     """One attempt's way to one executor. Thread-safe; `deadline` is monotonic seconds."""
@@ -47,7 +51,7 @@ class Session:
     base_url: str
     auth: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)  # replaced in everything shown
-    deadline: float = float("inf")
+    deadline: float = math.inf
     sending: Callable[[], None] = lambda: None
     explain: Callable[[Reply], ProviderError | None] = lambda _: None
     after_unknown: AfterUnknown = "verify"
@@ -133,7 +137,9 @@ class Session:
 
     @contextmanager
     def _exchange(self, options: Options) -> Iterator["Answer"]:
-        limit = min(self.deadline, time.monotonic() + options.get("timeout", float("inf")))
+        now = time.monotonic()
+        limit = min(self.deadline, now + options.get("timeout", math.inf))
+        limit = now + UNLIMITED if math.isinf(limit) else limit
         answer = Answer(self, Wire(), limit, paid=options.get("paid", False))
         with self._lock:
             if self._aborted:

@@ -58,6 +58,7 @@ class ChatOptions(Params):
     tools: list[Object] | None = None
     tool_choice: str | Object | None = None
     response_format: Object | None = None
+    reasoning_effort: Word | None = None
 
 
 class OpenParams(ChatOptions):
