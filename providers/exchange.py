@@ -119,6 +119,7 @@ class Answer:
             headers |= session.auth
         else:  # a redirect led away: nothing of ours goes along
             body, headers = None, {}
+        target = _target(url, options.get("query", {}))
         self._connect()
         if self.paid:
             session.sending()
@@ -126,7 +127,6 @@ class Answer:
             connection = cast(Dialling, self._connection)
             connection.timeout = max(self._limit - time.monotonic(), 0.001)
             self._sent = True
-            target = _target(url, options.get("query", {}))
             connection.request(method, target, body, STANDARD | headers, preload_content=False)
             self._response = connection.getresponse()
         self.status, self.headers = self._response.status, self._response.headers

@@ -110,6 +110,7 @@ class Session:
                 if not (hops and method == "GET" and answer.redirect):
                     break
                 url = answer.follow(url)
+                options.pop("query", None)  # it belonged to the first address
             if not 200 <= answer.status < 300:
                 raise self._refusal(answer.read(options.get("max_bytes", MAX_BYTES)))
             yield answer
