@@ -31,7 +31,7 @@ def web() -> None:
         loop="uvloop",
         http="httptools",
         lifespan="off",
-        access_log=False,
+        access_log=config.enable_detailed_logging,
         log_config=None,
         server_header=False,
         timeout_keep_alive=75,  # longer than clients keep theirs, or they send into a closing socket

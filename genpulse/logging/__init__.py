@@ -7,6 +7,7 @@
 (`structlog.contextvars.bind_contextvars`). See genpulse.logging.redaction for what is never shown.
 """
 
+import importlib
 import logging
 import sys
 import traceback
@@ -20,11 +21,14 @@ import structlog
 from genpulse.config import config
 from genpulse.logging.files import SharedLogFile
 from genpulse.logging.redaction import first_line, redact
+from genpulse.refusals import ConfigError
 
-LOUDEST = {  # below this they repeat what we know, or say something for each request or task
+LOUDEST = {  # below this they only repeat what we know
     **dict.fromkeys(("asyncio", "botocore", "boto3", "oss2", "urllib3", "PIL"), "WARNING"),
-    **dict.fromkeys(("kombu", "amqp", "websockets", "celery.worker.strategy"), "WARNING"),
-    **dict.fromkeys(("celery.app.trace", "celery.redirected"), "WARNING"),
+    **dict.fromkeys(("kombu", "amqp", "websockets", "celery.redirected"), "WARNING"),
+}
+DETAILS = {  # or say something for each request and each task
+    **dict.fromkeys(("celery.worker.strategy", "celery.app.trace"), "WARNING"),
     "django.request": "ERROR",
 }
 ORDER = ("time", "level", "logger", "event", "request_id", "task_id", "attempt")
@@ -61,6 +65,23 @@ def configure(process: str) -> None:
         cache_logger_on_first_use=True,
     )
     _route(formatter)
+    _report_errors()
+
+
+def _report_errors() -> None:
+    """Errors go to Sentry too; bodies, values and people do not. Raises ConfigError."""
+    if not config.sentry_dsn:
+        return
+    try:
+        sentry = importlib.import_module("sentry_sdk")
+    except ModuleNotFoundError:
+        raise ConfigError(["SENTRY_DSN: install package sentry-sdk to use it"]) from None
+    sentry.init(
+        config.sentry_dsn,
+        include_local_variables=False,
+        max_request_body_size="never",
+        send_default_pii=False,
+    )
 
 
 def _route(formatter: logging.Formatter) -> None:
@@ -70,7 +91,8 @@ def _route(formatter: logging.Formatter) -> None:
         handler.setFormatter(formatter)
     logging.basicConfig(handlers=handlers, level=config.log_level, force=True)
     logging.captureWarnings(capture=True)
-    for name, level in LOUDEST.items():
+    limits = LOUDEST if config.enable_detailed_logging else LOUDEST | DETAILS
+    for name, level in limits.items():
         logging.getLogger(name).setLevel(level)
 
 

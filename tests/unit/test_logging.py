@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import re
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -13,6 +15,7 @@ from genpulse import logging as genpulse_logging
 from genpulse.config import config
 from genpulse.logging.files import SharedLogFile, day
 from genpulse.logging.redaction import HIDDEN, redact, scrub
+from genpulse.refusals import ConfigError
 
 
 @pytest.fixture
@@ -74,6 +77,31 @@ def test_debug_is_off_by_default(lines):
     logging.getLogger("x").debug("noise")
     logging.getLogger("urllib3").info("noise")
     assert lines() == []
+
+
+def test_errors_go_to_sentry_without_bodies_values_and_people(lines, monkeypatch):
+    told = []
+    sdk = SimpleNamespace(init=lambda *args, **options: told.append((args, options)))
+    monkeypatch.setitem(sys.modules, "sentry_sdk", sdk)
+    monkeypatch.setattr(config, "sentry_dsn", "https://key@sentry.example/1")
+    genpulse_logging._report_errors()
+    assert told == [
+        (
+            ("https://key@sentry.example/1",),
+            {
+                "include_local_variables": False,
+                "max_request_body_size": "never",
+                "send_default_pii": False,
+            },
+        )
+    ]
+
+
+def test_sentry_without_its_package_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentry_sdk", None)
+    monkeypatch.setattr(config, "sentry_dsn", "https://key@sentry.example/1")
+    with pytest.raises(ConfigError, match="install package sentry-sdk"):
+        genpulse_logging._report_errors()
 
 
 def test_unknown_fields_keep_only_their_name(lines):
