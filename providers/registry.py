@@ -235,9 +235,7 @@ def _check_type(declared: Model | None, chosen: TaskType) -> None:
         )
 
 
-def params_for(
-    provider: str, model: str | None, task_type: TaskType | str, given: Mapping[str, Any]
-) -> tuple[str, Params]:
+def params_for(provider: str, model: str | None, given: Mapping[str, Any]) -> tuple[str, Params]:
     """The vendor's id of a model and the typed parameters of its call, for an engine that holds a stored task.
 
     Raises UnknownProvider, and ProviderError (`bad_input`) where a newer schema refuses an old input.

@@ -204,14 +204,13 @@ def executor_info(work: Work, session: Session) -> ExecutorInfo:
 
 
 def call_of(work: Work, held: Holding, executor: ExecutorInfo, emit: Emit) -> Call:
-    declared = registry.get(work.provider).declared(work.model) if work.model else None
-    exact = declared is not None and not declared.name.endswith("*")
+    model, params = registry.params_for(work.provider, work.model, work.input)
     return Call(
         task_id=str(work.task_id),
         attempt=work.attempt,
-        model=declared.name if declared and exact else work.model or "",
+        model=model,
         task_type=registry.task_type_of(work.task_type),
-        params=registry.read_params(declared, work.input),
+        params=params,
         inputs=inputs_of(work),
         executor=executor,
         submit_key=str(work.submit_key),

@@ -346,12 +346,12 @@ class TestInput:
 
 class TestStoredTasks:
     def test_parameters_for_a_call(self):
-        model, params = registry.params_for("kling", "kling", "text-to-video", {"prompt": "x"})
+        model, params = registry.params_for("kling", "kling", {"prompt": "x"})
 
         assert (model, params) == ("kling-v2", KlingParams(prompt="x"))
 
     def test_an_open_model(self):
-        model, params = registry.params_for("kling", "kling-v9", "chat", {"prompt": "x", "mood": 1})
+        model, params = registry.params_for("kling", "kling-v9", {"prompt": "x", "mood": 1})
 
         assert model == "kling-v9"
         assert isinstance(params, OpenParams)
@@ -359,6 +359,6 @@ class TestStoredTasks:
 
     def test_an_input_that_a_newer_schema_refuses(self):
         with pytest.raises(ProviderError) as caught:
-            registry.params_for("kling", "kling-v2", "text-to-video", {"style": "old"})
+            registry.params_for("kling", "kling-v2", {"style": "old"})
 
         assert caught.value.kind == "bad_input"
