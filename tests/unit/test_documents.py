@@ -16,7 +16,7 @@ def names_in(document: str) -> set[str]:
 
 
 def test_every_setting_is_documented():
-    settings = set()
+    settings: set[str] = set()
     for name, field in Config.model_fields.items():
         alias = field.validation_alias
         choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name.upper()]
