@@ -4,8 +4,9 @@ One conditional UPDATE per wallet decides, so there is nothing to read first and
 Holds are locked in the order of their ids, then wallets in that of their accounts, last.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,13 +14,27 @@ from genpulse import sql
 from genpulse.ids import new_id
 from wallet.models import JournalKind
 
-Line = dict[str, Any]  # what a function takes: values are text, int or None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A movement of one account: signed changes in micro-credits. What they do not cancel comes from
+    or goes to the platform."""
+
+    account_id: UUID
+    available: int
+    held: int = 0
+    hold_id: UUID | None = None
+    task_id: UUID | None = None
+    batch_id: UUID | None = None
+    reference: str = ""
+    expires_at: datetime | None = None
+    id: UUID = field(default_factory=new_id)
 
 
 class Posted(NamedTuple):
-    """One line of the journal, its signed changes, and the balances right after it (micro-credits)."""
+    """One line of the journal, its changes, and the balances right after it (micro-credits)."""
 
-    id: UUID
+    id: UUID | None  # None: the wallet does not cover it, and nothing was written
     kind: JournalKind
     account_id: UUID
     hold_id: UUID | None
@@ -29,40 +44,58 @@ class Posted(NamedTuple):
     held_change: int
     available: int
     held: int
-    deposited: int  # all the account was ever given and charged, after all lines
+    deposited: int  # all the account was ever given and charged, after all its lines
     charged: int
 
 
-def line(kind: JournalKind, account_id: UUID, *, available: int, held: int, **more: Any) -> Line:
-    """A movement of one account; `more`: hold_id, task_id, batch_id, idem, reason, reference, actor."""
-    texts = {name: value and str(value) for name, value in more.items()}
-    return texts | {
-        "id": str(new_id()),
-        "kind": kind,
-        "account_id": str(account_id),
-        "available": available,
-        "held": held,
-    }
+def post(
+    kind: JournalKind, line: Line, *, idem: str = "", reason: str = "", actor: str = ""
+) -> Posted:
+    """Write one line."""
+    rows = sql.fetch(
+        "SELECT * FROM wallet_post(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        [[kind], *_columns([line]), idem, reason, actor],
+    )
+    return Posted(*rows[0])
 
 
-def post(lines: Sequence[Line]) -> list[Posted]:
-    """Write the lines, in order. Those of an account that does not cover all of its own, or has no
-    wallet, are left out altogether: compare the lengths, and roll back."""
-    return _call("SELECT * FROM wallet_post(%s)", json.dumps(lines))
-
-
-def freeze(lines: Sequence[Line]) -> list[Posted]:
-    """Make the hold of each line (of `held` micro-credits), then as `post`."""
-    return _call("SELECT * FROM wallet_freeze(%s)", json.dumps(lines))
+def freeze(lines: Iterable[Line]) -> list[Posted]:
+    """Make the hold of each line, of `held` micro-credits. One `Posted` without id: not covered."""
+    ordered = sorted(lines, key=lambda line: line.account_id)
+    rows = sql.fetch(
+        "SELECT * FROM wallet_freeze(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        [*_columns(ordered), [line.expires_at for line in ordered]],
+    )
+    return [Posted(*row) for row in rows]
 
 
 def settle(ends: Sequence[tuple[UUID, int | None]], reason: str) -> list[Posted]:
     """End holds: `(hold, charge)`, charge None releases. Those that are not open are left out."""
-    wanted = [
-        {"id": str(new_id()), "hold_id": str(hold_id), "charge": charge} for hold_id, charge in ends
+    rows = sql.fetch(
+        "SELECT * FROM wallet_settle(%s, %s, %s, %s)",
+        [
+            _array(new_id() for _ in ends),
+            _array(hold_id for hold_id, _ in ends),
+            _array(charge for _, charge in ends),
+            reason,
+        ],
+    )
+    return [Posted(*row) for row in rows]
+
+
+def _columns(lines: Sequence[Line]) -> list[Any]:
+    return [
+        _array(line.id for line in lines),
+        _array(line.account_id for line in lines),
+        _array(line.available for line in lines),
+        _array(line.held for line in lines),
+        _array(line.hold_id for line in lines),
+        _array(line.task_id for line in lines),
+        _array(line.batch_id for line in lines),
+        [line.reference for line in lines],
     ]
-    return _call("SELECT * FROM wallet_settle(%s, %s)", json.dumps(wanted), reason)
 
 
-def _call(statement: str, *parameters: str) -> list[Posted]:
-    return [Posted(*row) for row in sql.fetch(statement, parameters)]
+def _array(values: Iterable[UUID | int | None]) -> str:
+    """PostgreSQL's text of an array whose values need no quotes: the driver takes ten times longer."""
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"

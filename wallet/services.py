@@ -57,8 +57,8 @@ def freeze_many(freezes: Sequence[Freeze]) -> dict[UUID, Balance]:
     """Make all the holds or none; answers the balances by account. Raises InsufficientCredits."""
     if not freezes:
         return {}
-    lines = [_line_of(freeze) for freeze in freezes]
-    posted = _paid(lines, ledger.freeze(lines))
+    posted = ledger.freeze(_line_of(freeze) for freeze in freezes)
+    _announce(posted)
     return {
         after.account_id: Balance(after.available, after.held, after.deposited, after.charged)
         for after in posted
@@ -73,7 +73,7 @@ def settle(settlements: Sequence[Settlement], *, reason: str = "") -> dict[UUID,
     posted = ledger.settle([(end.hold_id, end.charge) for end in settlements], reason)
     if len(posted) < len(settlements):
         raise HoldAlreadyResolved
-    log.append([_hold_event(after) for after in posted])
+    _announce(posted)
     return {after.hold_id: _settled(after) for after in posted if after.hold_id}
 
 
@@ -87,8 +87,7 @@ def adopt(wanted: Freeze) -> UUID:
     if hold_id is None:
         raise HoldConflict
     if hold_id == wanted.hold_id:
-        lines = [_line_of(wanted)]
-        _paid(lines, ledger.post(lines))
+        _announce([ledger.post(JournalKind.HOLD, _line_of(wanted))])
     return hold_id
 
 
@@ -135,41 +134,25 @@ def deposit(
         Wallet.objects.select_for_update().get(pk=account_id)  # twins of the reference queue here
         known = Journal.objects.filter(idem=idem).first()
         if known:
-            return _entry_of(known.pk), False
-    return _fund(
-        ledger.line(
-            JournalKind.DEPOSIT,
-            account_id,
-            available=amount,
-            held=0,
-            idem=idem,
-            reason=reason,
-            reference=reference,
-            actor=actor,
-        )
-    ), True
+            return Entry.objects.select_related("journal").get(
+                journal=known, account=account_id
+            ), False
+    line = Line(account_id=account_id, available=amount, reference=reference)
+    after = ledger.post(JournalKind.DEPOSIT, line, idem=idem, reason=reason, actor=actor)
+    return _funded(after, reason), True
 
 
 @transaction.atomic(savepoint=False)
 def adjust(account_id: UUID, amount: int, *, reason: str, actor: str = "") -> Entry:
     """Correct the wallet by `amount` != 0. Raises InsufficientCredits below zero available."""
     Wallet.objects.bulk_create([Wallet(account_id=account_id)], ignore_conflicts=True)
-    return _fund(
-        ledger.line(
-            JournalKind.ADJUSTMENT,
-            account_id,
-            available=amount,
-            held=0,
-            reason=reason,
-            actor=actor,
-        )
-    )
+    line = Line(account_id=account_id, available=amount)
+    return _funded(ledger.post(JournalKind.ADJUSTMENT, line, reason=reason, actor=actor), reason)
 
 
 def _line_of(freeze: Freeze) -> Line:
-    return ledger.line(
-        JournalKind.HOLD,
-        freeze.account_id,
+    return Line(
+        account_id=freeze.account_id,
         available=-freeze.amount,
         held=freeze.amount,
         hold_id=freeze.hold_id,
@@ -180,47 +163,32 @@ def _line_of(freeze: Freeze) -> Line:
     )
 
 
-def _paid(lines: Sequence[Line], posted: list[Posted]) -> list[Posted]:
-    _refuse_the_rest(lines, posted)
+def _announce(posted: Sequence[Posted]) -> None:
+    """Tell the owners. Raises InsufficientCredits when there is nothing to tell."""
+    _require_covered(posted[0])
     log.append([_hold_event(after) for after in posted])
-    return posted
 
 
-def _refuse_the_rest(lines: Sequence[Line], posted: Sequence[Posted]) -> None:
-    paid = {str(after.account_id) for after in posted}
-    short = [line for line in lines if line["account_id"] not in paid]
-    if not short:
-        return
-    account = short[0]["account_id"]
-    required = -sum(line["available"] for line in short if line["account_id"] == account)
-    raise insufficient(required, balance(UUID(account)).available)
+def _require_covered(after: Posted) -> None:
+    if after.id is None:
+        required, available = to_credits(-after.available_change), to_credits(after.available)
+        raise InsufficientCredits(
+            f"This needs {required} credits; {available} are available.",
+            required=required,
+            available=available,
+        )
 
 
-def insufficient(required: int, available: int) -> InsufficientCredits:
-    needs, has = to_credits(required), to_credits(available)
-    return InsufficientCredits(
-        f"This needs {needs} credits; {has} are available.", required=needs, available=has
-    )
-
-
-def _fund(line: Line) -> Entry:
-    posted = ledger.post([line])
-    _refuse_the_rest([line], posted)
-    after = posted[0]
+def _funded(after: Posted, reason: str) -> Entry:
+    _require_covered(after)
     data = {
         "amount": to_credits(after.available_change),
         "available": to_credits(after.available),
-        "reason": line["reason"],
+        "reason": reason,
     }
-    log.append(
-        [log.NewEvent(account=after.account_id, type=EVENTS[JournalKind(after.kind)], data=data)]
-    )
-    return _entry_of(after.id)
-
-
-def _entry_of(journal_id: UUID) -> Entry:
-    customers = Entry.objects.select_related("journal").filter(account__isnull=False)
-    return customers.get(journal_id=journal_id)
+    event = EVENTS[JournalKind(after.kind)]
+    log.append([log.NewEvent(account=after.account_id, type=event, data=data)])
+    return Entry.objects.select_related("journal").get(journal=after.id, account=after.account_id)
 
 
 def _settle_free(hold_id: UUID, account_id: UUID | None, *, charge: bool) -> Settled:

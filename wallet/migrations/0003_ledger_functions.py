@@ -1,8 +1,8 @@
 """The three functions that move credits. Their callers are in wallet/ledger.py, and nowhere else.
 
-They are functions so that a movement is one round trip whose plan is cached: nothing holds a wallet's
-lock while a client thinks. `enable_seqscan = off`: every row is reached by its key, whatever the
-statistics of a young or fast-growing table say.
+They are functions so that a movement is one round trip whose plans are cached: nothing holds a
+wallet's lock while a client thinks. `enable_seqscan = off`: every row is reached by its key, whatever
+the statistics of a young or fast-growing table say.
 """
 
 from django.db import migrations
@@ -12,110 +12,133 @@ CREATE TYPE wallet_posted AS (
   id uuid, kind text, account_id uuid, hold_id uuid, task_id uuid, batch_id uuid,
   available_change bigint, held_change bigint,   -- of this line
   available bigint, held bigint,                 -- right after this line
-  deposited bigint, charged bigint               -- totals of the account after all lines
+  deposited bigint, charged bigint               -- totals of the account after all its lines
 );
 
--- Lines: [{id, kind, account_id, available, held, hold_id?, task_id?, batch_id?, idem?, reason?, reference?, actor?}].
--- One conditional UPDATE per wallet decides; lines of a wallet that does not cover all of its lines are left out.
-CREATE FUNCTION wallet_post(lines json) RETURNS SETOF wallet_posted
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
-#variable_conflict use_column
+-- One line for each element of the arrays: all paid in, all frozen, or all ended (charge and release). The lines of
+-- an account stand together, accounts ascending: that is the order in which wallets are locked. One conditional
+-- UPDATE per wallet decides. The first wallet that does not cover its lines ends it with a single row without id:
+-- what it needs and what it has.
+CREATE FUNCTION wallet_post(
+  kinds text[], ids uuid[], accounts uuid[], available_changes bigint[], held_changes bigint[], holds uuid[],
+  tasks uuid[], batches uuid[], refs text[], idem text, reason text, actor text
+) RETURNS SETOF wallet_posted LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+  lines int := coalesce(cardinality(ids), 0);
+  sort text := kinds[1];
+  first int := 1;
+  last int;
+  available_sum bigint;
+  held_sum bigint;
+  wallet wallet_wallet;
+  availables bigint[] := '{}';
+  helds bigint[] := '{}';
+  seqs bigint[] := '{}';
+  deposits bigint[] := '{}';
+  charges bigint[] := '{}';
+  at timestamptz;
 BEGIN
-  RETURN QUERY
-  WITH line AS MATERIALIZED (
-    SELECT * FROM ROWS FROM (
-      json_to_recordset(lines) AS (id uuid, kind text, account_id uuid, available bigint, held bigint, hold_id uuid,
-        task_id uuid, batch_id uuid, idem text, reason text, reference text, actor text)
-    ) WITH ORDINALITY AS line(id, kind, account_id, available, held, hold_id,
-        task_id, batch_id, idem, reason, reference, actor, place)
-  ), total AS MATERIALIZED (
-    SELECT account_id, sum(available)::bigint AS available, sum(held)::bigint AS held, count(*) AS lines,
-      coalesce(sum(available) FILTER (WHERE kind = 'deposit'), 0)::bigint AS deposited,
-      coalesce(-sum(available + held) FILTER (WHERE kind = 'charge'), 0)::bigint AS charged
-    FROM line GROUP BY account_id
-  ), locked AS MATERIALIZED (
-    SELECT account_id FROM wallet_wallet WHERE account_id IN (SELECT account_id FROM total)
-    ORDER BY account_id FOR UPDATE
-  ), wallet AS (
+  WHILE first <= lines LOOP
+    available_sum := 0;
+    held_sum := 0;
+    last := first;
+    LOOP
+      available_sum := available_sum + available_changes[last];
+      held_sum := held_sum + held_changes[last];
+      EXIT WHEN last = lines OR accounts[last + 1] <> accounts[first];
+      last := last + 1;
+    END LOOP;
     UPDATE wallet_wallet AS w SET
-      available = w.available + total.available, held = w.held + total.held,
-      deposited = w.deposited + total.deposited, charged = w.charged + total.charged,
-      last_seq = w.last_seq + total.lines
-    FROM total JOIN locked USING (account_id)
-    WHERE w.account_id = total.account_id AND w.available + total.available >= 0
-    -- The clock is read under the lock, so that times never run against account_seq.
-    RETURNING w.*, clock_timestamp() AS at
-  ), chained AS MATERIALIZED (
-    SELECT line.*, wallet.deposited, wallet.charged, wallet.at,
-      wallet.last_seq - count(*) OVER later AS seq,
-      wallet.available - coalesce(sum(line.available) OVER later, 0)::bigint AS available_after,
-      wallet.held - coalesce(sum(line.held) OVER later, 0)::bigint AS held_after
-    FROM line JOIN wallet USING (account_id)
-    WINDOW later AS (PARTITION BY account_id ORDER BY place DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-  ), journal AS (
-    INSERT INTO wallet_journal (id, kind, hold_id, idem, reason, reference, actor, task_id, batch_id, created_at)
-    SELECT id, kind, hold_id, coalesce(idem, ''), coalesce(reason, ''), coalesce(reference, ''), coalesce(actor, ''),
-      task_id, batch_id, at
-    FROM chained ORDER BY place
-  ), entry AS (
-    INSERT INTO wallet_entry (journal_id, account_id, platform, account_seq, available_change, held_change,
-      available_after, held_after, created_at)
-    SELECT * FROM (
-      SELECT id, account_id, '', seq, available, held, available_after, held_after, at FROM chained ORDER BY place
-    ) AS customer
-    UNION ALL
-    SELECT id, NULL, CASE kind WHEN 'charge' THEN 'revenue' ELSE 'funding' END, NULL, -(available + held), 0,
-      NULL, NULL, at
-    FROM chained WHERE available + held <> 0
-  )
-  SELECT id, kind, account_id, hold_id, task_id, batch_id, available, held, available_after, held_after,
-    deposited, charged
-  FROM chained ORDER BY place;
+      available = w.available + available_sum, held = w.held + held_sum,
+      deposited = w.deposited + CASE sort WHEN 'deposit' THEN available_sum ELSE 0 END,
+      charged = w.charged - CASE WHEN sort IN ('charge', 'release') THEN available_sum + held_sum ELSE 0 END,
+      last_seq = w.last_seq + last - first + 1
+    WHERE w.account_id = accounts[first] AND w.available + available_sum >= 0
+    RETURNING w.* INTO wallet;
+    IF NOT FOUND THEN
+      SELECT w.* INTO wallet FROM wallet_wallet AS w WHERE w.account_id = accounts[first];
+      RETURN NEXT (NULL, sort, accounts[first], NULL, NULL, NULL, available_sum, held_sum,
+        coalesce(wallet.available, 0), coalesce(wallet.held, 0), 0, 0)::wallet_posted;
+      RETURN;
+    END IF;
+    FOR line IN REVERSE last..first LOOP
+      availables[line] := wallet.available;
+      helds[line] := wallet.held;
+      seqs[line] := wallet.last_seq;
+      deposits[line] := wallet.deposited;
+      charges[line] := wallet.charged;
+      wallet.available := wallet.available - available_changes[line];
+      wallet.held := wallet.held - held_changes[line];
+      wallet.last_seq := wallet.last_seq - 1;
+    END LOOP;
+    first := last + 1;
+  END LOOP;
+
+  at := clock_timestamp();  -- read under the locks: times never run against account_seq
+  INSERT INTO wallet_journal (id, kind, hold_id, idem, reason, reference, actor, task_id, batch_id, created_at)
+  SELECT line.id, line.kind, line.hold_id, idem, reason, line.reference, actor, line.task_id, line.batch_id, at
+  FROM unnest(ids, kinds, holds, tasks, batches, refs) AS line(id, kind, hold_id, task_id, batch_id, reference);
+  INSERT INTO wallet_entry (journal_id, account_id, platform, account_seq, available_change, held_change,
+    available_after, held_after, created_at)
+  SELECT line.id, line.account_id, '', line.seq, line.available, line.held, line.available_after, line.held_after, at
+  FROM unnest(ids, accounts, seqs, available_changes, held_changes, availables, helds)
+    AS line(id, account_id, seq, available, held, available_after, held_after);
+  IF sort <> 'hold' THEN
+    INSERT INTO wallet_entry (journal_id, platform, available_change, held_change, created_at)
+    SELECT line.id, CASE line.kind WHEN 'charge' THEN 'revenue' ELSE 'funding' END, -(line.available + line.held), 0, at
+    FROM unnest(ids, kinds, available_changes, held_changes) AS line(id, kind, available, held)
+    WHERE line.available + line.held <> 0;
+  END IF;
+  RETURN QUERY
+  SELECT * FROM unnest(ids, kinds, accounts, holds, tasks, batches, available_changes, held_changes, availables, helds,
+    deposits, charges);
 END $$;
 
--- Lines as above, each of a hold to be made: its amount is `held`; reference and expires_at go with it.
-CREATE FUNCTION wallet_freeze(lines json) RETURNS SETOF wallet_posted LANGUAGE plpgsql AS $$
+-- As wallet_post, each line with the hold it makes, of `held` micro-credits.
+CREATE FUNCTION wallet_freeze(
+  ids uuid[], accounts uuid[], available_changes bigint[], held_changes bigint[], holds uuid[],
+  tasks uuid[], batches uuid[], refs text[], expires timestamptz[]
+) RETURNS SETOF wallet_posted LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO wallet_hold (id, account_id, task_id, batch_id, amount, reference, expires_at, status, charged, created_at)
-  SELECT hold_id, account_id, task_id, batch_id, held, coalesce(reference, ''), expires_at, 'open', 0, now()
-  FROM json_to_recordset(lines) AS hold(hold_id uuid, account_id uuid, task_id uuid, batch_id uuid, held bigint,
-    reference text, expires_at timestamptz);
-  RETURN QUERY SELECT * FROM wallet_post(lines);
+  SELECT hold.id, hold.account_id, hold.task_id, hold.batch_id, hold.amount, hold.reference, hold.expires_at,
+    'open', 0, now()
+  FROM unnest(holds, accounts, tasks, batches, held_changes, refs, expires)
+    AS hold(id, account_id, task_id, batch_id, amount, reference, expires_at);
+  RETURN QUERY SELECT * FROM wallet_post(array_fill('hold'::text, ARRAY[cardinality(ids)]), ids, accounts, available_changes, held_changes, holds, tasks,
+    batches, refs, '', '', '');
 END $$;
 
--- Settlements: [{id, hold_id, charge}]; charge null releases. Holds that are not open are left out.
-CREATE FUNCTION wallet_settle(settlements json, reason text) RETURNS SETOF wallet_posted
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
-#variable_conflict use_column
-DECLARE lines json;
+-- End the holds that are open: charged, or released where the charge is null. The others are left out.
+CREATE FUNCTION wallet_settle(ids uuid[], holds uuid[], charges bigint[], reason text)
+RETURNS SETOF wallet_posted LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+  ended record;
 BEGIN
-  WITH new AS MATERIALIZED (
-    SELECT * FROM ROWS FROM (
-      json_to_recordset(settlements) AS (id uuid, hold_id uuid, charge bigint)
-    ) WITH ORDINALITY AS new(id, hold_id, charge, place)
-  ), locked AS MATERIALIZED (
-    SELECT id AS hold_id FROM wallet_hold WHERE id IN (SELECT hold_id FROM new) ORDER BY id FOR UPDATE
-  ), ended AS (
+  PERFORM 1 FROM wallet_hold AS hold WHERE hold.id = ANY (holds) ORDER BY hold.id FOR UPDATE;
+  WITH ended AS (
     UPDATE wallet_hold AS hold SET resolved_at = now(), charged = coalesce(new.charge, 0),
       status = CASE WHEN new.charge IS NULL THEN 'released' ELSE 'confirmed' END
-    FROM new JOIN locked USING (hold_id)
-    WHERE hold.id = new.hold_id AND hold.status = 'open'
-    RETURNING new.id, new.place, new.hold_id, new.charge, hold.account_id, hold.task_id, hold.batch_id,
-      hold.reference, hold.amount
+    FROM unnest(ids, holds, charges) WITH ORDINALITY AS new(line, hold, charge, place)
+    WHERE hold.id = new.hold AND hold.status = 'open'
+    RETURNING new.line, new.place, CASE WHEN new.charge IS NULL THEN 'release' ELSE 'charge' END AS kind, hold.*
   )
-  SELECT json_agg(json_build_object(
-      'id', id, 'kind', CASE WHEN charge IS NULL THEN 'release' ELSE 'charge' END, 'account_id', account_id,
-      'available', amount - coalesce(charge, 0), 'held', -amount, 'hold_id', hold_id, 'task_id', task_id,
-      'batch_id', batch_id, 'reference', reference, 'reason', wallet_settle.reason) ORDER BY place)
-  INTO lines FROM ended;
-  RETURN QUERY SELECT * FROM wallet_post(lines);
+  SELECT array_agg(kind ORDER BY account_id, place) AS kinds, array_agg(line ORDER BY account_id, place) AS ids,
+    array_agg(account_id ORDER BY account_id, place) AS accounts,
+    array_agg(amount - charged ORDER BY account_id, place) AS available,
+    array_agg(-amount ORDER BY account_id, place) AS held, array_agg(id ORDER BY account_id, place) AS holds,
+    array_agg(task_id ORDER BY account_id, place) AS tasks, array_agg(batch_id ORDER BY account_id, place) AS batches,
+    array_agg(reference ORDER BY account_id, place) AS refs
+  INTO ended FROM ended;
+  RETURN QUERY SELECT * FROM wallet_post(ended.kinds, ended.ids, ended.accounts, ended.available, ended.held,
+    ended.holds, ended.tasks, ended.batches, ended.refs, '', reason, '');
 END $$;
 """
 
 UNDO = """
-DROP FUNCTION wallet_settle(json, text);
-DROP FUNCTION wallet_freeze(json);
-DROP FUNCTION wallet_post(json);
+DROP FUNCTION wallet_settle(uuid[], uuid[], bigint[], text);
+DROP FUNCTION wallet_freeze(uuid[], uuid[], bigint[], bigint[], uuid[], uuid[], uuid[], text[], timestamptz[]);
+DROP FUNCTION wallet_post(text[], uuid[], uuid[], bigint[], bigint[], uuid[], uuid[], uuid[], text[], text, text, text);
 DROP TYPE wallet_posted;
 """
 
