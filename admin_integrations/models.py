@@ -43,7 +43,8 @@ class Executor(models.Model):
     tags = ArrayField(models.CharField(max_length=64), default=list, blank=True)
     config = models.JSONField(default=dict, blank=True)
     credentials: "models.ManyToManyField[Credential, Any]" = models.ManyToManyField(
-        "Credential", blank=True, related_name="executors")
+        "Credential", blank=True, related_name="executors"
+    )
     # What the last inventory and probe said.
     known_models = ArrayField(models.CharField(max_length=200), null=True, blank=True)
     known_nodes = ArrayField(models.CharField(max_length=200), null=True, blank=True)

@@ -40,6 +40,8 @@ def migrate() -> int:
 
     Raises OperationalError, and RuntimeError when a newer program made the schema.
     """
+    from admin_integrations import seeds  # needs Django's apps, which scripts set up late
+
     with _alone():
         before = len(MigrationLoader(connection).applied_migrations)
         found = state()
@@ -50,6 +52,7 @@ def migrate() -> int:
             call_command("migrate", interactive=False, verbosity=0)
         for view, table in VIEWS.items():
             _run(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}")  # noqa: S608 - our own names
+        seeds.first_executors()
         return len(MigrationLoader(connection).applied_migrations) - before
 
 
