@@ -235,16 +235,21 @@ def _check_type(declared: Model | None, chosen: TaskType) -> None:
         )
 
 
-def params_for(provider: str, model: str | None, given: Mapping[str, Any]) -> tuple[str, Params]:
+def params_for(
+    provider: str, model: str | None, given: Mapping[str, Any], *, sent: bool = False
+) -> tuple[str, Params]:
     """The vendor's id of a model and the typed parameters of its call, for an engine that holds a stored task.
 
-    Raises UnknownProvider, and ProviderError (`bad_input`) where a newer schema refuses an old input.
+    Raises UnknownProvider, and ProviderError (`bad_input`) where a newer schema refuses an old input. With `sent` the
+    vendor has the job already: what is left of the input is passed on as it is, for it may be purged by now.
     """
     declared = get(provider).declared(model) if model else None
     try:
         return _vendor_model(declared, model), read_params(declared, given)
     except ValidationFailed as problem:
-        raise ProviderError("bad_input", problem.detail) from None
+        if not sent:
+            raise ProviderError("bad_input", problem.detail) from None
+        return _vendor_model(declared, model), _schema(declared).model_construct(**given)
 
 
 def validate_input(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,9 +267,12 @@ def validate_input(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_params(declared: Model | None, given: Mapping[str, Any]) -> Params:
     """The typed parameters for a `Call`. Raises ValidationFailed with fields below `input.`."""
-    schema = declared.params if declared and declared.params else OpenParams
     data = {name: value for name, value in given.items() if value is not None}
     try:
-        return schema.model_validate(data)
+        return _schema(declared).model_validate(data)
     except ValidationError as error:
         raise refusal(error, data, prefix="input") from None
+
+
+def _schema(declared: Model | None) -> type[Params]:
+    return declared.params if declared and declared.params else OpenParams

@@ -204,7 +204,9 @@ def executor_info(work: Work, session: Session) -> ExecutorInfo:
 
 
 def call_of(work: Work, held: Holding, executor: ExecutorInfo, emit: Emit) -> Call:
-    model, params = registry.params_for(work.provider, work.model, work.input)
+    model, params = registry.params_for(
+        work.provider, work.model, work.input, sent=bool(work.external_id)
+    )
     return Call(
         task_id=str(work.task_id),
         attempt=work.attempt,

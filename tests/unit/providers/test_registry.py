@@ -362,3 +362,8 @@ class TestStoredTasks:
             registry.params_for("kling", "kling-v2", {"style": "old"})
 
         assert caught.value.kind == "bad_input"
+
+    def test_a_job_the_vendor_has_is_polled_whatever_became_of_its_input(self):
+        model, params = registry.params_for("kling", "kling-v2", {}, sent=True)
+
+        assert (model, params.given()) == ("kling-v2", {})
