@@ -7,6 +7,10 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genpulse.settings")
 django.setup(set_prefix=False)
 
-from genpulse.http.asgi import Handler  # noqa: E402 - apps must be loaded first
+from django.db import connections  # noqa: E402 - apps must be loaded first
 
+from genpulse.http.asgi import Handler  # noqa: E402
+
+# Every request has a thread of its own; without a pool each would log in to PostgreSQL anew.
+connections.settings["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 16, "timeout": 10}
 application = Handler()
