@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from providers import faults
@@ -80,9 +81,9 @@ class DashScope(Provider):
 
     def cancel(self, call: Call) -> CancelOutcome:
         try:
-            call.http.post(f"/tasks/{call.external_id}/cancel", timeout=SECONDS)
+            call.http.post(f"{_address(call.external_id)}/cancel", timeout=SECONDS)
         except ProviderError as problem:
-            if problem.kind == "bad_input":  # only what waits can be canceled
+            if problem.status in {400, 404}:  # only what waits can be canceled
                 return "too_late"
             raise
         return "canceled"
@@ -180,9 +181,13 @@ def _page(call: Call, since: datetime, page: int, **more: str) -> tuple[list[dic
     return items, total if isinstance(total, int) else len(items)
 
 
+def _address(identity: str | None) -> str:
+    return f"/tasks/{quote(identity or '', safe='')}"
+
+
 def _job(call: Call, identity: str) -> dict[str, Any]:
     """The whole answer about one job. Raises ProviderError."""
-    reply = call.http.get(f"/tasks/{identity}", timeout=SECONDS)
+    reply = call.http.get(_address(identity), timeout=SECONDS)
     if _output(reply).get("task_id", identity) != identity:
         raise faults.bad_response(paid=False, raw=reply.raw)
     return reply.object()

@@ -8,6 +8,7 @@ create was lost. https://www.volcengine.com/docs/82379
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from urllib.parse import quote
 
 from genpulse.config import config
 from providers import faults
@@ -41,17 +42,13 @@ _MORE: dict[ErrorKind, str] = {
     "quota_exhausted": "inflightbatchsizeexceeded",
     "rate_limited": "apiaccountrpmratelimitexceeded",
     "not_available": "unsupportedmodel notfound resourcenotfound",
-    "bad_input": "missingparameter oversizeimage taskrunningcannotcancel",
+    "bad_input": "missingparameter oversizeimage",
 }
 # Compared by prefix: what follows a dot varies. Statuses mean little here, a 429 can be an empty account.
 CODES = codes.CODES | {code: kind for kind, words in _MORE.items() for code in words.split()}
 
 # Names of `input` that Ark calls otherwise; the rest goes out as it is.
 TRANSLATED = openai_chat.NOT_FIELDS | {"seed", "image_role"}
-
-
-class NotFound(ProviderError):
-    """404: the model, or the job."""
 
 
 class Volcengine(Provider):
@@ -86,9 +83,9 @@ class Volcengine(Provider):
         if job.get("status") != "queued":
             return "too_late"
         try:
-            call.http.delete(f"{JOBS}/{call.external_id}", timeout=config.ai_timeout)
+            call.http.delete(_address(call), timeout=config.ai_timeout)
         except ProviderError as problem:
-            if problem.kind in {"bad_input", "not_available"}:  # it has just begun, or ended
+            if problem.status in {400, 404, 409}:  # it has just begun, or ended
                 return "too_late"
             raise
         return "canceled"
@@ -100,8 +97,6 @@ class Volcengine(Provider):
 
     def explain(self, reply: Reply) -> ProviderError | None:
         problem = codes.explain(reply, CODES)
-        if reply.status == 404:
-            return NotFound("not_available", faults.MESSAGES["not_available"])
         if problem and problem.kind == "bad_input" and "download" in codes.words(reply.json())[2]:
             # The vendor could not fetch one of our links: a fresh one may do.
             return faults.standard("transient", retries=1)
@@ -241,13 +236,19 @@ def _part(kind: str, url: str, role: str) -> dict[str, Any]:
     return {"type": kind, kind: {"url": url}, "role": role}
 
 
+def _address(call: Call) -> str:
+    return f"{JOBS}/{quote(call.external_id or '', safe='')}"
+
+
 def _listed(calls: Sequence[Call]) -> dict[str, Any]:
     """The jobs of `calls` that one look-up knows, by id. Gateways that lack it know none."""
     query: Query = {"page_num": 1, "page_size": len(calls)}
     query["filter.task_ids"] = [call.external_id or "" for call in calls]
     try:
         reply = calls[0].http.get(JOBS, query=query, timeout=config.ai_timeout)
-    except NotFound:
+    except ProviderError as problem:
+        if problem.status != 404:
+            raise
         return {}
     return {str(job.get("id")): job for job in _items(reply)[0]}
 
@@ -267,8 +268,10 @@ def _job(call: Call, listed: Mapping[str, Any]) -> dict[str, Any] | None:
     if identity in listed:
         return cast(dict[str, Any], listed[identity])
     try:
-        reply = call.http.get(f"{JOBS}/{identity}", timeout=config.ai_timeout)
-    except NotFound:
+        reply = call.http.get(_address(call), timeout=config.ai_timeout)
+    except ProviderError as problem:
+        if problem.status != 404:
+            raise
         return _listed([call]).get(identity)
     job = reply.object()
     if job.get("id") != identity:

@@ -5,13 +5,14 @@ from typing import Any
 
 from providers.base import Call, ProviderError, Update
 
+HOPELESS = frozenset({"rate_limited", "bad_credentials"})
 LARGEST = 10**12
 
 
 def each(calls: Iterable[Call], look: Callable[[Call], Update | None]) -> list[Update]:
     """`look` at one call after the other; None: nothing is known about it.
 
-    A look-up that fails delays its own job only. Raises the last error when nothing at all was learned.
+    A look-up that fails delays its own job only, unless it is certain that the next ones will fail too. Raises the last error when nothing at all was learned.
     """
     known: list[Update] = []
     failure: ProviderError | None = None
@@ -20,6 +21,8 @@ def each(calls: Iterable[Call], look: Callable[[Call], Update | None]) -> list[U
             update = look(call)
         except ProviderError as problem:
             failure = problem
+            if problem.kind in HOPELESS:
+                break
         else:
             known += [update] if update else []
     if failure is not None and not known:
