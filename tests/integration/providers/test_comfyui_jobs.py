@@ -216,6 +216,8 @@ def test_a_result_that_comes_before_the_interrupt_wins(comfy: ComfyUI) -> None:
     comfy.engine.interrupt = ends_meanwhile  # type: ignore[method-assign]
     assert ADAPTER.cancel(first) == "too_late"
     assert comfy.engine.interruptions == []
+    (interrupt,) = comfy.calls("POST", "/interrupt")
+    assert interrupt.json == {"prompt_id": first.external_id}
     assert isinstance(outcome(comfy, first), Completed)
 
 

@@ -15,6 +15,7 @@ from tests.emulators.comfyui import PNG, ComfyUI
 from tests.integration.providers.comfy_calls import (
     ADAPTER,
     DIFFUSION,
+    SOLID,
     accepted,
     call_at,
     done,
@@ -120,6 +121,16 @@ def test_two_workers_hear_of_their_own_prompts_only(comfy: ComfyUI) -> None:
         comfy.wait(lambda: one.ended and two.ended)
     assert set(one.told) == {mine.external_id}
     assert set(two.told) == {theirs.external_id}
+
+
+def test_prompts_of_others_that_everybody_hears_of_are_left_alone(comfy: ComfyUI) -> None:
+    """The server broadcasts the progress of a prompt that named no client."""
+    with watching(comfy) as listener:
+        executor_at(ADAPTER, comfy.url).http.post("prompt", json={"prompt": SOLID})
+        done(comfy, call_at(comfy, DIFFUSION, client_id="worker-1"))
+        comfy.wait(lambda: listener.ended)
+    assert len(comfy.engine.history) == 2
+    assert set(listener.told) == {comfy.submitted()[1]["prompt_id"]}
 
 
 def test_a_silent_socket_costs_nothing_but_progress(comfy: ComfyUI) -> None:

@@ -100,7 +100,7 @@ def test_the_seed_of_the_run_is_told() -> None:
 
 
 CLIMBING = [
-    "../x.png", "..", "a/../../x.png", "/etc/passwd", "\\\\host\\x.png", "C:\\x.png", "C:x.png", "a\x00.png",
+    "../x.png", "..", "a..png", "a/../../x.png", "/etc/passwd", "\\\\host\\x.png", "C:\\x.png", "C:x.png", "a\x00.png",
     "%2e%2e%2fx.png", "%252e%252e", "\u2025/x.png", "x.png [input]", "..\\x.png", "a\n.png", "", ".hidden",
     "http://h/x.png", "x.png?type=input", "x.png#y", "a;b", "x" * 300, "..%c0%af", "~/x", "&type=input",
 ]  # fmt: skip
