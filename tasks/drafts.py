@@ -7,6 +7,7 @@ transaction; `services.write` then stores drafts in one.
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from genpulse.money import to_credits
 from media import services as media
 from media.services import Prepared
 from providers import registry
+from tasks import routes
 from tasks.requests import TaskBody
 from wallet import pricing
 from wallet.estimates import estimate
@@ -47,6 +49,7 @@ TIMEOUTS = {
 }
 LONG = 3600  # videos and workflows
 DRAIN_RETRY = 60
+FARTHEST = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,7 @@ def draft(actor: Actor, body: TaskBody, prefix: str = "") -> Draft:
         clean = validated(actor, body, targets)
         resolved = media.resolve_inputs(actor.account_id, clean)
         _check_webhook(body)
-        view = route_of(body, targets[0])
+        view = routes.find_or_make(route_of(body, targets[0]))
         stored, files = media.adopt_data_uris(actor.account_id, resolved)
     try:
         with below(prefix):
@@ -172,6 +175,8 @@ def _one_target(body: TaskBody) -> None:
             f"There is no ability {body.ability!r}.",
             errors=[FieldError("ability", "choice", "no such ability")],
         )
+    if body.run_at and body.run_at > datetime.now(UTC) + FARTHEST:
+        raise ValidationFailed.of("run_at", "too_large", "at most 30 days ahead")
     if body.store is False and body.retention is not None:
         raise ValidationFailed.of("retention", "exclusive", "store: false keeps nothing")
 

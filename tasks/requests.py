@@ -43,6 +43,20 @@ def whole_object(value: Any) -> Any:
     return value
 
 
+def model_names(value: Any) -> Any:
+    """One name of 1-200 characters, or a list of 1-5 different ones."""
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise wrong("type", "want a model name, or a list of them")
+    if not names or not all(names):
+        raise wrong("empty", "name a model")
+    if len(names) > 5 or any(len(name) > 200 for name in names):
+        raise wrong("too_long", "at most 5 names of at most 200 characters")
+    if len(set(names)) != len(names):
+        raise wrong("unique", "name every model once")
+    return value
+
+
 def between(low: int, high: int) -> Any:
     """A duration from `low` to `high` seconds."""
     return Annotated[Duration, Field(ge=low, le=high)]
@@ -78,7 +92,7 @@ class ExecutorWish(Body):
 class TaskBody(Body):
     """POST /api/v1/tasks, and one item of a batch."""
 
-    model: ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=5)] | None = None
+    model: Annotated[str | list[str] | None, BeforeValidator(model_names)] = None
     workflow: str | None = Field(None, min_length=1, max_length=200)
     ability: str | None = Field(None, min_length=1, max_length=200)
     provider: str | None = Field(None, min_length=1, max_length=50)
@@ -100,13 +114,6 @@ class TaskBody(Body):
     retention: between(HOUR, 365 * DAY) | None = None  # type: ignore[valid-type]
     stream: bool = False
     conversation_id: str | None = Field(None, min_length=1, max_length=128)
-
-    @field_validator("model")
-    @classmethod
-    def _models_differ(cls, value: Any) -> Any:
-        if isinstance(value, list) and len(set(value)) != len(value):
-            raise wrong("unique", "name every model once")
-        return value
 
     @property
     def models(self) -> list[str]:

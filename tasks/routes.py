@@ -3,8 +3,11 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
+
+from django.db import transaction
 
 from admin_integrations.fleet import Fleet, RouteView
 from genpulse import sql
@@ -27,18 +30,26 @@ def find_or_make(view: RouteView) -> RouteView:
         if value and name not in {"family", "provider", "model", "action"}
     }
     key = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-    found = replace(view, id=_id_of(key, view, json.dumps(filters)))
-    _known[found.id] = found
-    return found
+    return replace(view, id=_id_of(key, view, json.dumps(filters)))
 
 
 def _id_of(key: str, view: RouteView, filters: str) -> int:
     known = _ids.get(key)
     if known is None:
-        rows = sql.fetch(NEW, [key, view.family, view.provider, view.model, view.action, filters])
-        known = int(rows[0][0])
-        _ids[key] = known
+        known = _stored(key) or _store(key, view, filters)
+        # Not before the commit: a transaction that rolls back takes a new route with it.
+        transaction.on_commit(partial(_ids.__setitem__, key, known))
     return known
+
+
+def _stored(key: str) -> int | None:
+    rows = sql.fetch("SELECT id FROM tasks_route WHERE key = %s", [key])
+    return int(rows[0][0]) if rows else None
+
+
+def _store(key: str, view: RouteView, filters: str) -> int:
+    rows = sql.fetch(NEW, [key, view.family, view.provider, view.model, view.action, filters])
+    return int(rows[0][0])
 
 
 _ids: dict[str, int] = {}

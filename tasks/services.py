@@ -26,7 +26,7 @@ from genpulse.events.log import NewEvent, append
 from genpulse.ids import new_id
 from genpulse.money import to_credits
 from media import services as media
-from tasks import drafts, routes
+from tasks import drafts
 from tasks.drafts import Actor, Draft
 from tasks.models import Batch, Status
 from tasks.requests import TaskBody
@@ -163,7 +163,7 @@ class Row:
             "batch_id": self.batch_id,
             "batch_index": draft.batch_index,
             "superseded": False,
-            "route_id": routes.find_or_make(draft.route).id,
+            "route_id": draft.route.id,
             "family": target.family,
             "provider": target.provider,
             "model": target.model,
