@@ -10,7 +10,7 @@ import pytest
 
 from providers.base import Completed, ProviderError
 from providers.testing import Recorder, executor_at
-from tests.emulators.base import as_fixture
+from tests.emulators.base import answered, as_fixture
 from tests.emulators.comfyui import PNG, ComfyUI
 from tests.integration.providers.comfy_calls import (
     ADAPTER,
@@ -131,6 +131,31 @@ def test_prompts_of_others_that_everybody_hears_of_are_left_alone(comfy: ComfyUI
         comfy.wait(lambda: listener.ended)
     assert len(comfy.engine.history) == 2
     assert set(listener.told) == {comfy.submitted()[1]["prompt_id"]}
+
+
+@pytest.mark.parametrize("shows", ["nothing", "garbage"])
+def test_progress_comes_without_the_queue_too(comfy: ComfyUI, shows: str) -> None:
+    comfy.hidden = {"/queue"} if shows == "nothing" else set()
+    with watching(comfy) as listener:
+        comfy.hold()
+        call = accepted(call_at(comfy, DIFFUSION, client_id="worker-1"))
+        assert call.external_id
+        comfy.next("GET", f"/history/{call.external_id}", answered(200, "<html>"))
+        if shows == "garbage":
+            comfy.next("GET", "/queue", answered(200, "<html>"))
+        comfy.let_go()
+        comfy.wait(lambda: listener.ended)
+    assert listener.told[call.external_id].progresses[-1] > 0.4
+
+
+def test_a_message_without_end_ends_the_watch(
+    comfy: ComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("providers.wire.comfy_socket.LARGEST", 1000)
+    with watching(comfy) as listener:
+        comfy.sockets.to("worker-1", bytes(5000))
+        comfy.wait(lambda: not comfy.sockets.of("worker-1"))
+        assert not listener.stopped()
 
 
 def test_a_silent_socket_costs_nothing_but_progress(comfy: ComfyUI) -> None:

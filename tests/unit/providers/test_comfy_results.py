@@ -92,6 +92,12 @@ def test_old_builds_without_a_status() -> None:
     )
 
 
+def test_an_entry_that_is_not_final_is_no_end() -> None:
+    assert outcome(entry({}, {"completed": False, "messages": []}), BASE) is None
+    problem = failed(entry({}, {"status_str": "error", "completed": False}))
+    assert (problem.kind, problem.code) == ("bad_input", "node_error")
+
+
 def test_the_seed_of_the_run_is_told() -> None:
     graph = {"1": {"class_type": "KSampler", "inputs": {"seed": 7}}}
     assert completed({"1": {"images": [file("a.png")]}}, graph=graph).outputs[0].meta == {"seed": 7}
