@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.exceptions import SuspiciousOperation
 from django.test import AsyncClient, Client
 
 from genpulse.config import config
@@ -266,3 +267,12 @@ class TestCors:
         answer = alice.get("/api/v1/notes", Origin=origin)
         assert answer.status_code == 200
         assert not [name for name in answer.headers if name.startswith("Access-Control-Allow")]
+
+
+def test_the_last_resorts_of_django_speak_the_same_way(rf):
+    request = rf.get("/api/v1/notes")
+    bug = problems.server_error(request)
+    assert (bug.status_code, bug["Content-Type"]) == (500, "application/problem+json")
+    strange = problems.bad_request(request, SuspiciousOperation("a host that is not ours"))
+    assert strange.status_code == 400
+    assert b"a host" not in strange.content
