@@ -138,7 +138,7 @@ class OpenAI(Provider):
             case "chat":
                 return chat(call)
             case "text-to-image" | "image-to-image":
-                return openai_images.create(call, image_body(call), base_of(call))
+                return openai_images.create(call, base_of(call))
             case "text-to-audio":
                 return speak(call)
             case "audio-to-text":
@@ -191,21 +191,6 @@ def limit_field(executor: ExecutorInfo) -> str:
     host = urlsplit(executor.base_url).hostname or ""
     usual = "max_completion_tokens" if host.endswith("openai.com") else "max_tokens"
     return str(executor.config.get("max_tokens_field", usual))
-
-
-def image_body(call: Call) -> dict[str, Any]:
-    """GPT image models refuse `response_format` and always send base64; other servers choose for themselves."""
-    given = call.given()
-    body = {k: v for k, v in given.items() if k not in NOT_FIELDS | {"response_format"}}
-    if given.get("seed") == -1:
-        del body["seed"]
-    if "width" in given and "height" in given:
-        body.setdefault("size", f"{given['width']}x{given['height']}")
-    if "format" in given:
-        body["output_format"] = given["format"]
-    if call.stream:
-        body = {"partial_images": 1, **body, "stream": True}
-    return {"model": call.model, **body}
 
 
 def speak(call: Call) -> Completed:

@@ -24,6 +24,8 @@ TYPES = {
     "gif": "gif",
     "svg": "svg+xml",
 }
+_NO_FIELDS = "images mask audio width height format model stream response_format"
+NOT_FIELDS = frozenset(_NO_FIELDS.split())
 TOKENS = {
     "input_tokens": "prompt_tokens",
     "output_tokens": "completion_tokens",
@@ -31,11 +33,26 @@ TOKENS = {
 }
 
 
-def create(call: Call, body: Mapping[str, Any], base: str = "") -> Completed:
-    """Send `body`, with the call's pictures as a form if it has any. Raises ProviderError."""
+def body(call: Call) -> dict[str, Any]:
+    """GPT image models refuse `response_format` and always send base64; other servers choose for themselves."""
+    given = call.given()
+    fields = {name: value for name, value in given.items() if name not in NOT_FIELDS}
+    if given.get("seed") == -1:
+        del fields["seed"]
+    if "width" in given and "height" in given:
+        fields.setdefault("size", f"{given['width']}x{given['height']}")
+    if "format" in given:
+        fields["output_format"] = given["format"]
+    if call.stream:
+        fields = {"partial_images": 1, **fields, "stream": True}
+    return {"model": call.model, **fields}
+
+
+def create(call: Call, base: str) -> Completed:
+    """Draw, from the call's pictures if it has any. Raises ProviderError."""
     if call.media("images"):
-        return _ask(call, base + EDITS, form=_form(call, body))
-    return _ask(call, base + GENERATIONS, json=dict(body))
+        return _ask(call, base + EDITS, form=_form(call, body(call)))
+    return _ask(call, base + GENERATIONS, json=body(call))
 
 
 def _ask(call: Call, path: str, **payload: Any) -> Completed:
@@ -49,13 +66,13 @@ def _ask(call: Call, path: str, **payload: Any) -> Completed:
             return answer(_last(call, sse.events(stream.chunks())))
 
 
-def _form(call: Call, body: Mapping[str, Any]) -> Form:
+def _form(call: Call, fields: Mapping[str, Any]) -> Form:
     """Pictures as files, everything else as text; lists of pictures are called `image[]`."""
     pictures, masks = call.media("images"), call.media("mask")
     name = "image[]" if len(pictures) > 1 else "image"
     texts = [
         (key, str(value).lower() if isinstance(value, bool) else str(value))
-        for key, value in body.items()
+        for key, value in fields.items()
     ]
     files = [(name, as_file(picture, f"image-{n}")) for n, picture in enumerate(pictures)]
     return [*texts, *files, *(("mask", as_file(mask, "mask")) for mask in masks)]

@@ -26,7 +26,8 @@ def refusal_in(
 
 
 def refused(words: str) -> ProviderError:
-    """The error of a refusal; its message is what the vendor said."""
+    """The error of a refusal; its message is what the vendor said, cut to 2000 characters."""
+    words = words[: faults.RAW_LIMIT]
     return ProviderError("content_refused", words, refusal=words)
 
 

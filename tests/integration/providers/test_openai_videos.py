@@ -79,9 +79,7 @@ def test_a_video_that_fails(
     assert (update.state.kind, update.state.retries) == (kind, retries)
 
 
-@pytest.mark.parametrize(
-    "fault", [answered(500), answered(429), drop_answer(), garbage(), answered(200, "{")]
-)
+@pytest.mark.parametrize("fault", [answered(500), drop_answer(), garbage(), answered(200, "{")])
 def test_a_poll_that_fails_delays_its_own_video(vendor: Vendor, fault: Fault) -> None:
     call = started(vendor)
     vendor.next("GET", f"/v1/videos/{call.external_id}", fault)
