@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(or $(GENPULSE_DATA),.genpulse)
 INSTALLED := .venv/installed
+TOOLS := .venv/tools
 
 .PHONY: up down test lint types imports tests coverage bench chaos
 .NOTPARALLEL:
@@ -10,40 +11,40 @@ INSTALLED := .venv/installed
 
 up: $(INSTALLED)  ## start everything in the background, run the demo, say where it is
 	@[ -e logs ] && [ ! -L logs ] || ln -sfn $(DATA)/logs logs
-	@$(BIN)/genpulse up --data $(DATA)
+	@$(BIN)/genpulse up
 
 down:  ## stop everything; data stay
-	@[ ! -x $(BIN)/genpulse ] || $(BIN)/genpulse down --data $(DATA)
+	@[ ! -x $(BIN)/genpulse ] || $(BIN)/genpulse down
 
-test: $(INSTALLED) lint types imports tests  ## all stages, the first that fails ends it
+test: $(TOOLS) lint types imports tests  ## all stages, the first that fails ends it
 
 # $(call stage,NAME,COMMAND): run it, say how long it took.
 stage = @echo "== $(1)"; from=$$(date +%s); $(2) || exit 1; echo "== $(1): $$(( $$(date +%s) - from )) s"
 
-lint: $(INSTALLED)
+lint: $(TOOLS)
 	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
-types: $(INSTALLED)
+types: $(TOOLS)
 	$(call stage,types,$(BIN)/mypy .)
 
-imports: $(INSTALLED)
+imports: $(TOOLS)
 	$(call stage,imports,$(BIN)/lint-imports --no-cache)
 
-tests: $(INSTALLED)
+tests: $(TOOLS)
 	@echo "== tests"
 	@$(BIN)/pytest -n 2 --durations=20
 
-coverage: $(INSTALLED)  ## tests with branch coverage, also of the processes they start
+coverage: $(TOOLS)  ## tests with branch coverage, also of the processes they start
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n 2
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 bench: $(INSTALLED)  ## load on a running instance
-	@$(BIN)/genpulse bench --data $(DATA)
+	@$(BIN)/genpulse bench
 
 chaos: $(INSTALLED)  ## load with faults on a running instance
-	@$(BIN)/genpulse chaos --data $(DATA)
+	@$(BIN)/genpulse chaos
 
 $(INSTALLED): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -51,6 +52,10 @@ $(INSTALLED): pyproject.toml uv.lock
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv \
 		|| { rm -rf .venv; echo "This Python cannot make virtual environments (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	@echo "installing into .venv (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@VIRTUAL_ENV= $(BIN)/uv sync --frozen --quiet
+	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV= $(BIN)/uv sync --frozen --quiet --compile-bytecode --no-dev --inexact
+	@touch $@
+
+$(TOOLS): $(INSTALLED)
+	@VIRTUAL_ENV= $(BIN)/uv sync --frozen --quiet --compile-bytecode
 	@touch $@
