@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,15 +75,13 @@ def _finite(word: str) -> float:
     return number
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, str(key))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item, name)
-    else:
+def _leaves(value: Any, name: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict | list):
         yield name, value
+    elif depth:
+        items = value.items() if isinstance(value, dict) else ((name, item) for item in value)
+        for key, item in items:
+            yield from _leaves(item, str(key), depth - 1)
 
 
 def _files(output: Any) -> Iterator[Output]:
