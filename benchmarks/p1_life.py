@@ -7,7 +7,6 @@ backend, no database. Runs alternate; the medians are compared.
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ CHUNK = 100
 
 def lives(count: int) -> float:
     """Seconds from the first submit to the last settlement of `count` tasks."""
-    from django.db import connection
+    from django.db import connection, transaction
 
     from genpulse.auth import services as auth
     from tasks import drafts, services
@@ -42,8 +41,6 @@ def lives(count: int) -> float:
     for start in range(0, count, CHUNK):
         actor = actors[(start // CHUNK) % TENANTS]
         made = [drafts.draft(actor, body) for _ in range(min(CHUNK, count - start))]
-        from django.db import transaction
-
         with transaction.atomic():
             services.write(actor, made)
     while Task.objects.filter(finished_at=None).exists():
@@ -92,12 +89,11 @@ def main() -> None:
 
 
 def run_bare(options: argparse.Namespace) -> float:
+    pool = ["--pool=threads", "--concurrency=64", "--without-gossip", "--without-mingle"]
+    command = [sys.executable, "-m", "celery", "-A", "benchmarks.bare:app", "worker", "-Q", "bare"]
     workers = [
         subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "benchmarks.bare:app", "worker", "-Q", "bare"]
-            + ["--pool=threads", "--concurrency=64", "--without-gossip", "--without-mingle", "-l", "ERROR"]
-            + ["-n", f"bare-{number}@%h"],
-            stdout=subprocess.DEVNULL,
+            [*command, *pool, "-l", "ERROR", "-n", f"bare-{number}@%h"], stdout=subprocess.DEVNULL
         )
         for number in range(options.workers)
     ]

@@ -1,9 +1,6 @@
 """The Celery application: settings that matter are explained in docs/guarantees.md."""
 
-from typing import Any
-
 from celery import Celery
-from kombu import Queue
 
 from genpulse.config import config
 
@@ -42,8 +39,3 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks(related_name="jobs")
-
-
-def queue(name: str, **options: Any) -> Queue:
-    """The queue of a family, or `media`, `webhooks`, `control`."""
-    return Queue(name, **options)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection
 
@@ -19,6 +19,7 @@ from admin_integrations.models import Executor
 from tasks import routes, services
 from tasks.models import TERMINAL, Task
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
 SCALED = {
     "LEASE_SECONDS": "1.5",
@@ -92,7 +93,7 @@ class Stack:
         self.processes.clear()
 
 
-def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
+def eventually(check: Callable[[], T], seconds: float = 30) -> T:
     """The first true answer of `check`; fails when none comes in time."""
     until = time.monotonic() + seconds
     while True:
@@ -106,9 +107,9 @@ def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
 def all_ended(ids: Sequence[Any], seconds: float = 30) -> list[Task]:
     """The tasks, when every one of them has ended."""
 
-    def ended() -> list[Task] | None:
+    def ended() -> list[Task]:
         tasks = list(Task.objects.filter(pk__in=ids).order_by("pk"))
-        return tasks if all(task.status in TERMINAL for task in tasks) else None
+        return tasks if all(task.status in TERMINAL for task in tasks) else []
 
     return eventually(ended, seconds)
 

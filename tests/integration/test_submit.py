@@ -150,7 +150,8 @@ def test_children_stand_in_the_stated_order(alice):
     }
     batch = alice.post("/api/v1/batches", body).json()
     rows = TaskContent.objects.filter(task__batch_id=batch["id"]).order_by("task__batch_index")
-    shown = [(row.task.model, row.input["prompt"], row.input["seed"]) for row in rows]
+    given = [(row.task.model, row.input or {}) for row in rows]
+    shown = [(model, values["prompt"], values["seed"]) for model, values in given]
     assert shown == [
         (model, prompt, seed)
         for model in ("sandbox-text", "sandbox-image")

@@ -188,34 +188,35 @@ def can_end(state) -> bool:
     )
 
 
+def after(move, task) -> Step:
+    step: Step | None = move.step(task, NOW)
+    assert step is not None
+    return step
+
+
 def test_only_one_claim_of_an_attempt_wins():
-    admitted = Admit(task_id=TASK, executor_id=GPU, executor="gpu").step(FIRST, NOW)
-    claim = Start(task_id=TASK, attempt=1, worker="a")
-    first = claim.step(admitted.task, NOW)
-    assert first is not None
-    assert Start(task_id=TASK, attempt=1, worker="b").step(first.task, NOW) is None
+    admitted = after(Admit(task_id=TASK, executor_id=GPU, executor="gpu"), FIRST)
+    running = after(Start(task_id=TASK, attempt=1, worker="a"), admitted.task)
+    assert Start(task_id=TASK, attempt=1, worker="b").step(running.task, NOW) is None
 
 
 def test_a_paid_request_that_may_have_left_is_never_sent_again_blindly():
     running = replace(FIRST, status=Status.RUNNING, attempt=1, started_at=NOW)
     lost = LeaseLost(task_id=TASK, attempt=1, stage=Stage.SENDING, alone=False, resend=False)
-    assert lost.step(running, NOW).task.status == Status.VERIFYING
-    again = LeaseLost(task_id=TASK, attempt=1, stage=Stage.SENDING, alone=False, resend=True)
-    assert again.step(running, NOW).task.status == Status.QUEUED
+    assert after(lost, running).task.status == Status.VERIFYING
+    again = replace(lost, resend=True)
+    assert after(again, running).task.status == Status.QUEUED
 
 
 def test_three_deaths_alone_make_it_poison():
     task = replace(FIRST, status=Status.RUNNING, attempt=1, started_at=NOW, crashes=2)
+    died = LeaseLost(task_id=TASK, attempt=1, stage=Stage.CLAIMED, alone=True, resend=True)
     for _ in range(2):
-        step = LeaseLost(
-            task_id=TASK, attempt=1, stage=Stage.CLAIMED, alone=True, resend=True
-        ).step(task, NOW)
+        step = after(died, task)
         assert step.task.status == Status.QUEUED
         task = replace(step.task, status=Status.RUNNING)
-    step = LeaseLost(task_id=TASK, attempt=1, stage=Stage.CLAIMED, alone=True, resend=True).step(
-        task, NOW
-    )
-    assert step.error["code"] == "poison_task"
+    step = after(died, task)
+    assert (step.error or {})["code"] == "poison_task"
     assert step.task.tries == 0
 
 
