@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from django.db.models import Q, QuerySet
 from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic import BaseModel, Field
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -43,10 +42,6 @@ class SignBody(Body):
 
 class ContentQuery(BaseModel):
     redirect: Flag = True
-
-
-def parameters(query: type[BaseModel]) -> list[OpenApiParameter]:
-    return [OpenApiParameter(name) for name in query.model_fields]
 
 
 def render(asset: Asset) -> dict[str, Any]:
@@ -109,31 +104,35 @@ class AssetView(NativeView):
 
 class Assets(NativeView):
     scopes = {"GET": "media:read"}
+    queries = {"GET": AssetQuery}
 
-    @extend_schema(operation_id="list_assets", parameters=parameters(AssetQuery))
     def get(self, request: Request) -> Response:
+        """List stored files, newest first."""
         assets = chosen(self.listed(living()), self.query(AssetQuery))
         return Response(paginate(assets, request.query_params, render))
 
 
 class OneAsset(AssetView):
     scopes = {"GET": "media:read", "DELETE": "media"}
+    statuses = {"DELETE": 204}
 
-    @extend_schema(operation_id="get_asset")
     def get(self, request: Request, asset_id: str) -> Response:
+        """One stored file, with a URL signed now."""
         return Response(render(self.found(asset_id)))
 
-    @extend_schema(operation_id="delete_asset")
     def delete(self, request: Request, asset_id: str) -> Response:
+        """Delete a file; its signed URLs end."""
         purge([self.found(asset_id)])
         return Response(status=204)
 
 
 class AssetContent(AssetView):
     scopes = {"GET": "media:read"}
+    queries = {"GET": ContentQuery}
+    statuses = {"GET": 302}
 
-    @extend_schema(operation_id="get_asset_content", parameters=parameters(ContentQuery))
     def get(self, request: Request, asset_id: str) -> HttpResponseBase:
+        """The bytes: a redirect to a signed URL, or with `redirect=0` here."""
         asset = self.found(asset_id)
         if self.query(ContentQuery).redirect:
             return HttpResponseRedirect(refs.sign(asset).url)
@@ -142,9 +141,10 @@ class AssetContent(AssetView):
 
 class AssetSign(AssetView):
     scopes = {"POST": "media:read"}
+    bodies = {"POST": SignBody}
 
-    @extend_schema(operation_id="sign_asset", request=SignBody)
     def post(self, request: Request, asset_id: str) -> Response:
+        """A URL that serves the bytes to anybody for `ttl` seconds."""
         asset, body = self.found(asset_id), self.parse(SignBody)
         signed = refs.sign(asset, body.ttl, body.download)
         return Response({"url": signed.url, "expires_at": render_time(signed.expires_at)})
@@ -155,8 +155,8 @@ class SignedBytes(NativeView):
 
     public: ClassVar[bool] = True
 
-    @extend_schema(exclude=True)
     def get(self, request: Request, key: str) -> HttpResponseBase:
+        """The bytes of a signed URL; ranges are supported."""
         download = signing.verify("read", key, request.query_params.dict())
         shown = self._shown(checked(key))
         return serving.serve(shown, request.method or "GET", request.headers, download)

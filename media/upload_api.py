@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
-from drf_spectacular.utils import extend_schema
 from pydantic import Field
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -56,11 +55,15 @@ def refuse_blocked(view: NativeView) -> None:
 
 
 class Media(NativeView):
+    """multipart/form-data with `file`, and as JSON texts `tags` and `metadata`."""
+
     scopes = {"POST": "media"}
+    bodies = {"POST": MediaForm}
+    statuses = {"POST": 201}
     parser_classes = [MultiPartParser]
 
-    @extend_schema(operation_id="upload_media", request=MediaForm)
     def post(self, request: Request) -> Response:
+        """Upload one file."""
         refuse_blocked(self)
         file, form = self._file(), self._form()
         asset = prepare(
@@ -134,10 +137,14 @@ class Media(NativeView):
 
 
 class Uploads(NativeView):
-    scopes = {"POST": "media"}
+    """The answer says where and how to send it; a file that is stored already is answered with 200."""
 
-    @extend_schema(operation_id="start_upload", request=UploadBody)
+    scopes = {"POST": "media"}
+    bodies = {"POST": UploadBody}
+    statuses = {"POST": 201}
+
     def post(self, request: Request) -> Response:
+        """Announce a file."""
         refuse_blocked(self)
         body = self.parse(UploadBody)
         if body.size > config.max_upload_bytes:
@@ -181,9 +188,10 @@ class UploadContent(NativeView):
 
     public: ClassVar[bool] = True
     parser_classes = []
+    statuses = {"PUT": 204}
 
-    @extend_schema(operation_id="send_upload")
     def put(self, request: Request, upload_id: str) -> Response:
+        """Send the bytes of an announced file."""
         signing.verify("upload", upload_id, request.query_params.dict())
         known = parse_id(upload_id)
         upload = Upload.objects.filter(id=known).first() if known else None
@@ -194,10 +202,13 @@ class UploadContent(NativeView):
 
 
 class UploadFinalize(NativeView):
-    scopes = {"POST": "media"}
+    """A second call answers the same asset with 200."""
 
-    @extend_schema(operation_id="finish_upload", request=None)
+    scopes = {"POST": "media"}
+    statuses = {"POST": 201}
+
     def post(self, request: Request, upload_id: str) -> Response:
+        """Check what was sent and make it an asset."""
         known = parse_id(upload_id)
         if known is None:
             raise NotFound
