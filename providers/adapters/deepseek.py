@@ -24,6 +24,8 @@ from providers.wire import bases, codes, openai_chat, openai_models, refusals
 
 
 class DeepSeek(Provider):
+    """Executor config: `chat_timeout` (s)."""
+
     name: ClassVar[str] = "deepseek"
     description: ClassVar[str] = "DeepSeek, and hosts of its models that speak like it"
     streams: ClassVar[bool] = True

@@ -5,7 +5,7 @@ Google's own API. Contract: ai.google.dev/api.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import Field
@@ -92,7 +92,7 @@ class VeoParams(VideoParams):
 
 
 class Gemini(Provider):
-    """Executor config: `refusal_phrases` (list of texts), what counts as a refusal when the model says it."""
+    """Executor config: `chat_timeout` (s), `refusal_phrases` (texts that count as a refusal when the model says them)."""
 
     name: ClassVar[str] = "gemini"
     description: ClassVar[str] = "Google Gemini, Imagen and Veo"
@@ -204,20 +204,24 @@ def generate(call: Call) -> Completed:
     if pictured and call.given().get("n", 1) != 1:
         raise ProviderError("bad_input", "This model makes one image at a time.")
     answer = Answer(paid=pictured)
-    if call.stream and not pictured:
+    if pictured:
+        _ask(call, answer, paid=True, max_bytes=openai_images.MAX_BYTES)
+    elif call.stream:
         _stream(call, answer)
     else:
-        path = f"/models/{quote(call.model)}:generateContent"
-        body = request(call)
-        limit = openai_images.MAX_BYTES if pictured else MAX_CHAT
-        answer.take(call.http.post(path, json=body, paid=pictured, max_bytes=limit).object())
+        _ask(call, answer, timeout=openai_chat.patience(call), max_bytes=MAX_CHAT)
     return answer.result(pictured=pictured, phrases=refusals.phrases_of(call.executor))
+
+
+def _ask(call: Call, answer: Answer, **options: Any) -> None:
+    path = f"/models/{quote(call.model)}:generateContent"
+    answer.take(call.http.post(path, json=request(call), **options).object())
 
 
 def _stream(call: Call, answer: Answer) -> None:
     path = f"/models/{quote(call.model)}:streamGenerateContent"
-    query = {"alt": "sse"}
-    with call.http.stream("POST", path, json=request(call), query=query) as stream:
+    seconds, query = openai_chat.patience(call), {"alt": "sse"}
+    with call.http.stream("POST", path, json=request(call), query=query, timeout=seconds) as stream:
         for event in sse.events(stream.chunks()):
             text, reasoning, tools = answer.take(sse.parsed(event.data))
             if text or reasoning or tools:

@@ -107,7 +107,7 @@ class EmbeddingParams(Params):
 
 
 class OpenAI(Provider):
-    """Executor config: `max_tokens_field` (default `max_completion_tokens` at openai.com, else `max_tokens`)."""
+    """Executor config: `chat_timeout` (s), `max_tokens_field` (default `max_completion_tokens` at openai.com, else `max_tokens`)."""
 
     name: ClassVar[str] = "openai"
     description: ClassVar[str] = "OpenAI and any OpenAI-compatible server"

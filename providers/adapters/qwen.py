@@ -53,7 +53,7 @@ THINKS_NOT = "does not support thinking"
 
 
 class Qwen(Provider):
-    """Executor config, Ollama only: `num_ctx` (tokens of context = 8192), `keep_alive` ("10m", -1 = for ever)."""
+    """Executor config: `chat_timeout` (s); for Ollama `num_ctx` (tokens of context = 8192), `keep_alive` ("10m")."""
 
     name: ClassVar[str] = "qwen"
     description: ClassVar[str] = (
@@ -210,10 +210,10 @@ def ask(call: Call, body: Mapping[str, Any]) -> Completed:
 
 
 def _ask(call: Call, body: Mapping[str, Any]) -> Completed:
-    path = root_of(call.executor) + "/api/chat"
+    path, seconds = root_of(call.executor) + "/api/chat", openai_chat.patience(call)
     if not body["stream"]:
-        return collect([call.http.post(path, json=body).object()], None)
-    with call.http.stream("POST", path, json=body) as stream:
+        return collect([call.http.post(path, json=body, timeout=seconds).object()], None)
+    with call.http.stream("POST", path, json=body, timeout=seconds) as stream:
         return collect(sse.records(stream.chunks()), call.emit)
 
 

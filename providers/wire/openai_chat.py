@@ -10,6 +10,7 @@
 A chat request is never `paid`: one that is lost is simply asked again.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -62,11 +63,17 @@ def request(call: Call, **more: Any) -> dict[str, Any]:
     return {name: value for name, value in (body | more).items() if value is not None}
 
 
+def patience(call: Call) -> float:
+    """Seconds one chat may take: executor config `chat_timeout`; without it only the call's deadline counts."""
+    return float(call.executor.config.get("chat_timeout", math.inf))
+
+
 def complete(call: Call, body: Mapping[str, Any], path: str = PATH) -> Completed:
     """Ask and read the answer, streamed when `body["stream"]`. Raises ProviderError."""
+    seconds = patience(call)
     if not body.get("stream"):
-        return answer(call.http.post(path, json=body).object())
-    with call.http.stream("POST", path, json=body) as stream:
+        return answer(call.http.post(path, json=body, timeout=seconds).object())
+    with call.http.stream("POST", path, json=body, timeout=seconds) as stream:
         if "json" in stream.headers.get("content-type", ""):  # a server that cannot stream
             return answer(stream.read().object())
         return collect(sse.events(stream.chunks()), call.emit)

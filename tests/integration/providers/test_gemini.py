@@ -242,6 +242,11 @@ def test_numbers_of_operations(fault: dict[str, Any], kind: ErrorKind, retries: 
 def test_silence_ends_at_the_deadline(vendor: Vendor) -> None:
     vendor.next("POST", CHAT, silence())
     Row("", silence(), "transient", "upstream_timeout").expect(provider, ask(vendor, timeout=0.2))
+    vendor.next("POST", CHAT, silence())
+    vendor.next("POST", STREAM, silence())
+    for stream in (False, True):
+        call = ask(vendor, stream=stream, config={"chat_timeout": 0.1})
+        Row("", silence(), "transient", "upstream_timeout").expect(provider, call)
     vendor.next("POST", PICTURES, silence())
     Row("", silence(), "unknown_outcome").expect(provider, draw(vendor, timeout=0.2))
 

@@ -200,3 +200,11 @@ def test_a_server_that_cannot_stream(vendor: Vendor) -> None:
 def test_a_base_that_names_the_door(vendor: Vendor) -> None:
     call = make_call(provider, "gpt-5", {"prompt": "Hi"}, base_url=f"{vendor.url}{CHAT}")
     assert isinstance(provider.submit(call), Completed)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_patience_with_a_chat_is_the_operators(vendor: Vendor, stream: bool) -> None:
+    """The call's own deadline is far away: this is an error of the vendor, and another try may do better."""
+    vendor.next("POST", CHAT, silence())
+    call = ask(vendor, stream=stream, config={"chat_timeout": 0.2})
+    Row("", silence(), "transient", "upstream_timeout").expect(provider, call)

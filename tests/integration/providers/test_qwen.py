@@ -129,6 +129,10 @@ def test_silence_ends_at_the_deadline(vendor: Vendor) -> None:
     vendor.next("POST", CHAT, delayed(0.1), silence())
     assert said(vendor).text == "Hello, Alice."
     Row("", silence(), "transient", "upstream_timeout").expect(provider, ask(vendor, timeout=0.2))
+    vendor.next("POST", CHAT, silence(), silence())
+    for stream in (False, True):
+        call = ask(vendor, stream=stream, config={"chat_timeout": 0.1})
+        Row("", silence(), "transient", "upstream_timeout").expect(provider, call)
 
 
 def test_nobody_there() -> None:
