@@ -7,11 +7,17 @@ Holds are locked in the order of their ids, then wallets in that of their accoun
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import psycopg
+from django.db import IntegrityError
+
 from genpulse import sql
+from genpulse.errors import HoldAlreadyResolved, InsufficientCredits
+from genpulse.events.log import NewEvent, announce
 from genpulse.ids import new_id
+from genpulse.money import to_credits
 from wallet.models import JournalKind
 
 
@@ -34,7 +40,7 @@ class Line:
 class Posted(NamedTuple):
     """One line of the journal, its changes, and the balances right after it (micro-credits)."""
 
-    id: UUID | None  # None: the wallet does not cover it, and nothing was written
+    id: UUID
     kind: JournalKind
     account_id: UUID
     hold_id: UUID | None
@@ -51,27 +57,26 @@ class Posted(NamedTuple):
 def post(
     kind: JournalKind, line: Line, *, idem: str = "", reason: str = "", actor: str = ""
 ) -> Posted:
-    """Write one line."""
-    rows = sql.fetch(
+    """Write one line. Raises InsufficientCredits."""
+    (posted,) = _call(
         "SELECT * FROM wallet_post(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         [[kind], *_columns([line]), idem, reason, actor],
     )
-    return Posted(*rows[0])
+    return posted
 
 
 def freeze(lines: Iterable[Line]) -> list[Posted]:
-    """Make the hold of each line, of `held` micro-credits. One `Posted` without id: not covered."""
+    """Make the hold of each line, of `held` micro-credits. Raises InsufficientCredits."""
     ordered = sorted(lines, key=lambda line: line.account_id)
-    rows = sql.fetch(
+    return _call(
         "SELECT * FROM wallet_freeze(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
         [*_columns(ordered), [line.expires_at for line in ordered]],
     )
-    return [Posted(*row) for row in rows]
 
 
 def settle(ends: Sequence[tuple[UUID, int | None]], reason: str) -> list[Posted]:
-    """End holds: `(hold, charge)`, charge None releases. Those that are not open are left out."""
-    rows = sql.fetch(
+    """End holds: `(hold, charge)`, charge None releases. Raises HoldAlreadyResolved."""
+    return _call(
         "SELECT * FROM wallet_settle(%s, %s, %s, %s)",
         [
             _array(new_id() for _ in ends),
@@ -80,7 +85,31 @@ def settle(ends: Sequence[tuple[UUID, int | None]], reason: str) -> list[Posted]
             reason,
         ],
     )
-    return [Posted(*row) for row in rows]
+
+
+def _call(statement: str, parameters: Sequence[Any]) -> list[Posted]:
+    """All of it or, raising, nothing. The owners' bells ring at the commit."""
+    try:
+        posted = [Posted(*row) for row in sql.fetch(statement, parameters)]
+    except IntegrityError as error:
+        raise _refusal(error) from None
+    announce(
+        NewEvent(account=line.account_id, type="wallet", task=line.task_id)
+        for line in posted
+    )
+    return posted
+
+
+def _refusal(error: IntegrityError) -> Exception:
+    diagnosis = cast(psycopg.Error, error.__cause__).diag
+    if diagnosis.constraint_name == "hold_not_open":
+        return HoldAlreadyResolved()
+    if diagnosis.constraint_name != "wallet_not_covered":
+        return error
+    amounts = (diagnosis.message_detail or "").split()
+    required, available = (to_credits(int(amount)) for amount in amounts)
+    detail = f"This needs {required} credits; {available} are available."
+    return InsufficientCredits(detail, required=required, available=available)
 
 
 def _columns(lines: Sequence[Line]) -> list[Any]:

@@ -1,7 +1,8 @@
 """Freeze, confirm, release, deposit: everything that moves credits. Amounts are micro-credits.
 
 Functions run in the caller's transaction (or one of their own) and take locks in one order: holds by
-id, then wallets by account id, last. A raised error leaves the transaction fit for a rollback only.
+id, then wallets by account id, last. After a raised error the transaction can only be rolled back.
+Every movement stores its `wallet.*` event with it.
 """
 
 from collections.abc import Sequence
@@ -9,10 +10,8 @@ from uuid import UUID
 
 from django.db import transaction
 
-from genpulse.errors import HoldAlreadyResolved, HoldConflict, InsufficientCredits, NotFound
-from genpulse.events import log
+from genpulse.errors import HoldAlreadyResolved, HoldConflict, NotFound
 from genpulse.ids import new_id
-from genpulse.money import to_credits
 from wallet import holds, ledger
 from wallet.ledger import Line, Posted
 from wallet.models import Entry, Hold, HoldStatus, Journal, JournalKind, Wallet
@@ -36,14 +35,6 @@ __all__ = [
     "settle",
 ]
 
-EVENTS = {
-    JournalKind.HOLD: "wallet.held",
-    JournalKind.CHARGE: "wallet.charged",
-    JournalKind.RELEASE: "wallet.released",
-    JournalKind.DEPOSIT: "wallet.deposited",
-    JournalKind.ADJUSTMENT: "wallet.adjusted",
-}
-
 
 def balance(account_id: UUID) -> Balance:
     """Zeros for an account that never had credits."""
@@ -52,29 +43,24 @@ def balance(account_id: UUID) -> Balance:
     return Balance(*row) if row else Balance()
 
 
-@transaction.atomic(savepoint=False)
 def freeze_many(freezes: Sequence[Freeze]) -> dict[UUID, Balance]:
     """Make all the holds or none; answers the balances by account. Raises InsufficientCredits."""
     if not freezes:
         return {}
-    posted = ledger.freeze(_line_of(freeze) for freeze in freezes)
-    _announce(posted)
     return {
         after.account_id: Balance(after.available, after.held, after.deposited, after.charged)
-        for after in posted
+        for after in ledger.freeze(_line_of(freeze) for freeze in freezes)
     }
 
 
-@transaction.atomic(savepoint=False)
 def settle(settlements: Sequence[Settlement], *, reason: str = "") -> dict[UUID, Settled]:
     """End all the holds or none; answers by hold. Raises HoldAlreadyResolved when one is not open."""
     if not settlements:
         return {}
-    posted = ledger.settle([(end.hold_id, end.charge) for end in settlements], reason)
-    if len(posted) < len(settlements):
-        raise HoldAlreadyResolved
-    _announce(posted)
-    return {after.hold_id: _settled(after) for after in posted if after.hold_id}
+    ends = [(end.hold_id, end.charge) for end in settlements]
+    return {
+        after.hold_id: _settled(after) for after in ledger.settle(ends, reason) if after.hold_id
+    }
 
 
 @transaction.atomic(savepoint=False)
@@ -87,7 +73,7 @@ def adopt(wanted: Freeze) -> UUID:
     if hold_id is None:
         raise HoldConflict
     if hold_id == wanted.hold_id:
-        _announce([ledger.post(JournalKind.HOLD, _line_of(wanted))])
+        ledger.post(JournalKind.HOLD, _line_of(wanted))
     return hold_id
 
 
@@ -139,7 +125,7 @@ def deposit(
             ), False
     line = Line(account_id=account_id, available=amount, reference=reference)
     after = ledger.post(JournalKind.DEPOSIT, line, idem=idem, reason=reason, actor=actor)
-    return _funded(after, reason), True
+    return _entry_of(after), True
 
 
 @transaction.atomic(savepoint=False)
@@ -147,7 +133,7 @@ def adjust(account_id: UUID, amount: int, *, reason: str, actor: str = "") -> En
     """Correct the wallet by `amount` != 0. Raises InsufficientCredits below zero available."""
     Wallet.objects.bulk_create([Wallet(account_id=account_id)], ignore_conflicts=True)
     line = Line(account_id=account_id, available=amount)
-    return _funded(ledger.post(JournalKind.ADJUSTMENT, line, reason=reason, actor=actor), reason)
+    return _entry_of(ledger.post(JournalKind.ADJUSTMENT, line, reason=reason, actor=actor))
 
 
 def _line_of(freeze: Freeze) -> Line:
@@ -163,31 +149,7 @@ def _line_of(freeze: Freeze) -> Line:
     )
 
 
-def _announce(posted: Sequence[Posted]) -> None:
-    """Tell the owners. Raises InsufficientCredits when there is nothing to tell."""
-    _require_covered(posted[0])
-    log.append([_hold_event(after) for after in posted])
-
-
-def _require_covered(after: Posted) -> None:
-    if after.id is None:
-        required, available = to_credits(-after.available_change), to_credits(after.available)
-        raise InsufficientCredits(
-            f"This needs {required} credits; {available} are available.",
-            required=required,
-            available=available,
-        )
-
-
-def _funded(after: Posted, reason: str) -> Entry:
-    _require_covered(after)
-    data = {
-        "amount": to_credits(after.available_change),
-        "available": to_credits(after.available),
-        "reason": reason,
-    }
-    event = EVENTS[JournalKind(after.kind)]
-    log.append([log.NewEvent(account=after.account_id, type=event, data=data)])
+def _entry_of(after: Posted) -> Entry:
     return Entry.objects.select_related("journal").get(journal=after.id, account=after.account_id)
 
 
@@ -211,33 +173,8 @@ def _settled(after: Posted) -> Settled:
         account_id=after.account_id,
         task_id=after.task_id,
         amount=-after.held_change,
-        charged=_charged(after),
+        charged=-(after.available_change + after.held_change),
         released=after.available_change,
         available=after.available,
         held=after.held,
-    )
-
-
-def _charged(after: Posted) -> int:
-    return -(after.available_change + after.held_change)
-
-
-def _hold_event(after: Posted) -> log.NewEvent:
-    amount = {
-        JournalKind.HOLD: after.held_change,
-        JournalKind.CHARGE: _charged(after),
-        JournalKind.RELEASE: after.available_change,
-    }[JournalKind(after.kind)]
-    return log.NewEvent(
-        account=after.account_id,
-        type=EVENTS[JournalKind(after.kind)],
-        task=after.task_id,
-        batch=after.batch_id,
-        data={
-            "hold_id": str(after.hold_id),
-            "task_id": after.task_id and str(after.task_id),
-            "amount": to_credits(amount),
-            "available": to_credits(after.available),
-            "held": to_credits(after.held),
-        },
     )

@@ -53,6 +53,12 @@ def append(events: Sequence[NewEvent]) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [json.dumps(rows)])
+    announce(events)
+
+
+def announce(events: Iterable[NewEvent]) -> None:
+    """Ring the owners when the current transaction commits: for events that are stored already, as those
+    of the wallet are by its database functions."""
     transaction.on_commit(partial(ring, owners_of(events)), robust=True)
 
 

@@ -1,8 +1,9 @@
 """The three functions that move credits. Their callers are in wallet/ledger.py, and nowhere else.
 
-They are functions so that a movement is one round trip whose plans are cached: nothing holds a
-wallet's lock while a client thinks. `enable_seqscan = off`: every row is reached by its key, whatever
-the statistics of a young or fast-growing table say.
+They are functions so that a movement, with the events that tell of it, is one round trip whose plans
+are cached: nothing holds a wallet's lock while a client thinks. Each writes everything or raises.
+`enable_seqscan = off`: every row is reached by its key, whatever the statistics of a young or
+fast-growing table say.
 """
 
 from django.db import migrations
@@ -15,10 +16,13 @@ CREATE TYPE wallet_posted AS (
   deposited bigint, charged bigint               -- totals of the account after all its lines
 );
 
+CREATE FUNCTION wallet_credits(micro bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT trim_scale(micro / 1000000.0)::text
+$$;
+
 -- One line for each element of the arrays: all paid in, all frozen, or all ended (charge and release). The lines of
 -- an account stand together, accounts ascending: that is the order in which wallets are locked. One conditional
--- UPDATE per wallet decides. The first wallet that does not cover its lines ends it with a single row without id:
--- what it needs and what it has.
+-- UPDATE per wallet decides; the first wallet that does not cover its lines is named in the error: needs, has.
 CREATE FUNCTION wallet_post(
   kinds text[], ids uuid[], accounts uuid[], available_changes bigint[], held_changes bigint[], holds uuid[],
   tasks uuid[], batches uuid[], refs text[], idem text, reason text, actor text
@@ -57,9 +61,8 @@ BEGIN
     RETURNING w.* INTO wallet;
     IF NOT FOUND THEN
       SELECT w.* INTO wallet FROM wallet_wallet AS w WHERE w.account_id = accounts[first];
-      RETURN NEXT (NULL, sort, accounts[first], NULL, NULL, NULL, available_sum, held_sum,
-        coalesce(wallet.available, 0), coalesce(wallet.held, 0), 0, 0)::wallet_posted;
-      RETURN;
+      RAISE EXCEPTION 'not enough credits' USING ERRCODE = 'check_violation', CONSTRAINT = 'wallet_not_covered',
+        DETAIL = format('%s %s', -available_sum, coalesce(wallet.available, 0));
     END IF;
     FOR line IN REVERSE last..first LOOP
       availables[line] := wallet.available;
@@ -89,6 +92,19 @@ BEGIN
     FROM unnest(ids, kinds, available_changes, held_changes) AS line(id, kind, available, held)
     WHERE line.available + line.held <> 0;
   END IF;
+  INSERT INTO events_event (account_id, type, data, at, task_id, batch_id)
+  SELECT line.account_id,
+    CASE line.kind WHEN 'hold' THEN 'wallet.held' WHEN 'charge' THEN 'wallet.charged' WHEN 'release' THEN 'wallet.released'
+      WHEN 'deposit' THEN 'wallet.deposited' ELSE 'wallet.adjusted' END,
+    CASE WHEN line.hold_id IS NULL THEN jsonb_build_object('amount', wallet_credits(line.available),
+      'available', wallet_credits(line.available_after), 'reason', reason)
+    ELSE jsonb_build_object('hold_id', line.hold_id, 'task_id', line.task_id,
+      'amount', wallet_credits(CASE line.kind WHEN 'hold' THEN line.held WHEN 'charge' THEN -(line.available + line.held)
+        ELSE line.available END),
+      'available', wallet_credits(line.available_after), 'held', wallet_credits(line.held_after)) END,
+    now(), line.task_id, line.batch_id
+  FROM unnest(kinds, accounts, holds, tasks, batches, available_changes, held_changes, availables, helds)
+    AS line(kind, account_id, hold_id, task_id, batch_id, available, held, available_after, held_after);
   RETURN QUERY
   SELECT * FROM unnest(ids, kinds, accounts, holds, tasks, batches, available_changes, held_changes, availables, helds,
     deposits, charges);
@@ -109,7 +125,7 @@ BEGIN
     batches, refs, '', '', '');
 END $$;
 
--- End the holds that are open: charged, or released where the charge is null. The others are left out.
+-- End holds, all of which must be open: charged, or released where the charge is null.
 CREATE FUNCTION wallet_settle(ids uuid[], holds uuid[], charges bigint[], reason text)
 RETURNS SETOF wallet_posted LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -130,6 +146,9 @@ BEGIN
     array_agg(task_id ORDER BY account_id, place) AS tasks, array_agg(batch_id ORDER BY account_id, place) AS batches,
     array_agg(reference ORDER BY account_id, place) AS refs
   INTO ended FROM ended;
+  IF cardinality(ended.ids) IS DISTINCT FROM cardinality(holds) THEN
+    RAISE EXCEPTION 'a hold is not open' USING ERRCODE = 'unique_violation', CONSTRAINT = 'hold_not_open';
+  END IF;
   RETURN QUERY SELECT * FROM wallet_post(ended.kinds, ended.ids, ended.accounts, ended.available, ended.held,
     ended.holds, ended.tasks, ended.batches, ended.refs, '', reason, '');
 END $$;
@@ -139,10 +158,11 @@ UNDO = """
 DROP FUNCTION wallet_settle(uuid[], uuid[], bigint[], text);
 DROP FUNCTION wallet_freeze(uuid[], uuid[], bigint[], bigint[], uuid[], uuid[], uuid[], text[], timestamptz[]);
 DROP FUNCTION wallet_post(text[], uuid[], uuid[], bigint[], bigint[], uuid[], uuid[], uuid[], text[], text, text, text);
+DROP FUNCTION wallet_credits(bigint);
 DROP TYPE wallet_posted;
 """
 
 
 class Migration(migrations.Migration):
-    dependencies = [("wallet", "0002_ledger_rules")]
+    dependencies = [("wallet", "0002_ledger_rules"), ("events", "0001_initial")]
     operations = [migrations.RunSQL(FUNCTIONS, UNDO)]
