@@ -79,7 +79,7 @@ class Coze(Provider):
     description = "Coze workflows, hosted or self-hosted"
     retry_submit = "verify"
     streams = True
-    poll_factor = 2.0
+    poll_factor = 1.5
     models = (
         Model("coze-workflow", ("coze-workflow",), CozeParams, description="Any workflow, by id"),
         Model("coze*", ("coze-workflow",), CozeParams),
@@ -223,7 +223,7 @@ def _begin(call: Call, body: Mapping[str, Any]) -> Accepted:
     identity = _envelope(reply).get("execute_id")
     if not isinstance(identity, str) or not identity:
         raise _unreadable(reply)
-    return Accepted(identity, poll_after=5)
+    return Accepted(identity, poll_after=3)
 
 
 def _run(call: Call, body: Mapping[str, Any]) -> Completed:

@@ -58,7 +58,6 @@ class DashScope(Provider):
     description = "Alibaba DashScope: wan and qwen-image pictures, wan videos, speech, chat"
     retry_submit = "find"
     streams = True
-    poll_factor = 1.5
     models = MODELS
 
     def submit(self, call: Call) -> Completed | Accepted:

@@ -7,12 +7,13 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from providers.base import Model, Params, TaskType
-from providers.params import ChatOptions, Count, Edge, Images, Media, Messages, Prompt, Seed, Text
+from providers.params import ChatOptions, Count, Edge, Images, Media, Messages, Prompt, Text
 
 CHAT: tuple[TaskType, ...] = ("chat",)
 IMAGE: tuple[TaskType, ...] = ("text-to-image", "image-to-image")
 VIDEO: tuple[TaskType, ...] = ("text-to-video", "image-to-video")
 
+Draw = Annotated[int, Field(ge=-1, lt=2**31)]  # a seed; -1: random
 RATIOS = Literal["1:1", "3:4", "4:3", "16:9", "9:16", "2:3", "3:2", "21:9"]
 SIZES_1K = {
     "1:1": "1024x1024",
@@ -58,7 +59,7 @@ class ArkChat(ChatOptions):
     messages: Messages | None = None
     system: Text | None = None
     images: Images | None = None
-    seed: Seed | None = None
+    seed: Draw | None = None
     thinking: Literal["enabled", "disabled", "auto"] | None = None
     reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
 
@@ -72,7 +73,7 @@ class Picture(Params):
 class SeedEdit(Picture):
     images: Annotated[Images, Field(max_length=1)]
     n: Literal[1] = 1
-    seed: Seed = -1
+    seed: Draw = -1
     guidance: Annotated[float, Field(ge=1, le=10)] | None = None
 
 
@@ -82,7 +83,7 @@ class Seedream3(Picture):
     height: Edge | None = None
     aspect_ratio: RATIOS | None = None
     n: Literal[1] = 1
-    seed: Seed = -1
+    seed: Draw = -1
     guidance: Annotated[float, Field(ge=1, le=10)] | None = None
 
 
@@ -95,7 +96,7 @@ class Seedream(Picture):
     height: Edge | None = None
     aspect_ratio: RATIOS | None = None
     n: Count = 1
-    seed: Seed = -1
+    seed: Draw = -1
     format: Literal["png", "jpeg"] | None = None
 
     @model_validator(mode="after")
@@ -127,7 +128,7 @@ class Seedance(Params):
     duration: Annotated[int, Field(ge=2, le=12)] = 5
     aspect_ratio: Literal["16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive"] | None = None
     resolution: Literal["480p", "720p", "1080p"] | None = None
-    seed: Seed = -1
+    seed: Draw = -1
     camera_fixed: bool | None = None
     watermark: bool = False
     return_last_frame: bool | None = None

@@ -13,7 +13,6 @@ from providers.params import (
     Media,
     Messages,
     Prompt,
-    Seed,
     Size,
     Text,
     Tokens,
@@ -27,6 +26,7 @@ T2V: tuple[TaskType, ...] = ("text-to-video",)
 I2V: tuple[TaskType, ...] = ("image-to-video",)
 SPEECH: tuple[TaskType, ...] = ("text-to-audio",)
 
+Draw = Annotated[int, Field(ge=-1, lt=2**31)]  # a seed; -1: random
 Ratio = Literal["1:1", "4:3", "3:4", "16:9", "9:16"]
 
 
@@ -35,7 +35,7 @@ class QwenChat(ChatOptions):
     messages: Messages | None = None
     system: Text | None = None
     images: Images | None = None
-    seed: Seed | None = None
+    seed: Draw | None = None
     top_k: Tokens | None = None
     enable_thinking: bool | None = None  # many models think in streams only
     thinking_budget: Tokens | None = None
@@ -50,7 +50,7 @@ class Drawing(Params):
     height: Edge | None = None
     aspect_ratio: Ratio | None = None
     n: Annotated[int, Field(ge=1, le=4)] = 1
-    seed: Seed = -1
+    seed: Draw = -1
     prompt_extend: bool | None = None
     watermark: bool = False
 
@@ -77,7 +77,7 @@ class Filming(Params):
     size: Size | None = None
     aspect_ratio: Ratio | None = None
     duration: Annotated[int, Field(ge=2, le=15)] = 5
-    seed: Seed = -1
+    seed: Draw = -1
     prompt_extend: bool | None = None
     shot_type: Literal["single", "multi"] | None = None
     watermark: bool = False
@@ -93,7 +93,7 @@ class Animating(Params):
     resolution: Literal["480P", "720P", "1080P"] | None = None
     aspect_ratio: Ratio | None = None
     duration: Annotated[int, Field(ge=2, le=15)] = 5
-    seed: Seed = -1
+    seed: Draw = -1
     prompt_extend: bool | None = None
     shot_type: Literal["single", "multi"] | None = None
     watermark: bool = False
@@ -120,7 +120,7 @@ class Wan(Params):
     resolution: Literal["480P", "720P", "1080P"] | None = None
     n: Annotated[int, Field(ge=1, le=6)] = 1
     duration: Annotated[int, Field(ge=2, le=15)] = 5
-    seed: Seed = -1
+    seed: Draw = -1
     prompt_extend: bool | None = None
     shot_type: Literal["single", "multi"] | None = None
     watermark: bool = False

@@ -227,6 +227,7 @@ class TestCatalogue:
         [
             (DRAW, {**KITE, "size": "1024*1024"}),
             (DRAW, {**KITE, "n": 5}),
+            (DRAW, {**KITE, "seed": 2**31}),
             (DRAW, {**KITE, "images": ["asset:1"]}),
             ("qwen-image-plus", {**KITE, "n": 2}),
             ("wan2.5-i2i-preview", KITE),

@@ -127,6 +127,7 @@ class TestCatalogue:
             (IMAGE, {**KITE, "size": "4096x4096"}),
             (IMAGE, {**KITE, "size": "2K"}),
             (IMAGE, {**KITE, "n": 2}),
+            (IMAGE, {**KITE, "seed": 2**31}),
             (IMAGE, {**KITE, "images": ["asset:1"]}),
             (IMAGE, {**KITE, "stepps": 3}),
             ("doubao-seedream-4-0-250828", {**KITE, "seed": 7}),

@@ -79,6 +79,8 @@ class TestVideoJobs:
         assert marks[0] != marks[1] == marks[2]
         assert marks[3][1] == 7
         assert all(len(mark) == 32 and 0 <= seed < 2**32 for mark, seed in marks)
+        traces = [request.headers["X-Client-Request-Id"] for request in ark.calls("POST")]
+        assert traces[0] != traces[1] == traces[2]
 
     @pytest.mark.parametrize(
         ("model", "given", "roles"),
