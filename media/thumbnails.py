@@ -26,7 +26,7 @@ def make_thumbnails(asset_ids: Iterable[UUID]) -> int:
     return sum(_make(asset) for asset in MISSING.filter(id__in=list(asset_ids)))
 
 
-def make_missing_thumbnails(limit: int = 200) -> int:
+def make_missing_thumbnails(limit: int = 100) -> int:
     """Thumbnails for the oldest images that have none; the number made."""
     return sum(_make(asset) for asset in MISSING[:limit])
 

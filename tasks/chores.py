@@ -13,6 +13,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from genpulse import sql
 from genpulse.auth import tokens
 from genpulse.http import idempotency
+from media import services as media
 from tasks import publish
 from wallet import services as wallet
 
@@ -32,6 +33,8 @@ CHORES: dict[str, ChoreSpec] = {
     "idempotency": ChoreSpec(300, idempotency.purge_expired),
     "sessions": ChoreSpec(86400, SessionStore.clear_expired),
     "spent-tokens": ChoreSpec(86400, tokens.purge_spent),
+    "media-sweep": ChoreSpec(60, media.sweep),
+    "thumbnails": ChoreSpec(30, media.make_missing_thumbnails),
 }
 
 SEED = (

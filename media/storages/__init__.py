@@ -20,8 +20,11 @@ from media.keys import checked
 log = structlog.get_logger(__name__)
 
 
-class StorageUnavailable(Unavailable):
-    """The storage of files does not answer, or is full."""
+class StorageUnavailable(Unavailable, OSError):
+    """The storage of files does not answer, or is full.
+
+    An OSError whatever the vendor, so that workers wait for a bucket as they do for a disk.
+    """
 
     def __init__(self) -> None:
         super().__init__(retry_after=5)

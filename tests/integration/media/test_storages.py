@@ -129,6 +129,8 @@ def test_out_of_reach_is_one_error_whatever_the_vendor(remote, deed):
     with pytest.raises(ours.StorageUnavailable) as refusal:
         deeds[deed]()
     assert (refusal.value.status, refusal.value.extra) == (503, {"retry_after": 5})
+    assert isinstance(refusal.value, OSError)
+    assert str(refusal.value) == "The storage of files does not answer, or is full"
 
 
 def test_an_upload_meets_a_full_disk(api, monkeypatch):
