@@ -198,9 +198,20 @@ def executor_info(work: Work, session: Session) -> ExecutorInfo:
         name=work.executor,
         base_url=work.base_url,
         region=work.region,
-        config=work.config,
+        config=options(work),
         credential=Secret(secret) if secret else None,
     )
+
+
+def options(work: Work) -> dict[str, Any]:
+    """The executor's options, over what the environment says for all of its family."""
+    seconds = {
+        "gemini": config.gemini_timeout,
+        "qwen": config.qwen_timeout,
+        "deepseek": config.deepseek_timeout,
+    }.get(work.family)
+    common: dict[str, Any] = {"refusal_phrases": config.refusal_phrases}
+    return common | ({"chat_timeout": seconds} if seconds else {}) | dict(work.config)
 
 
 def call_of(work: Work, held: Holding, executor: ExecutorInfo, emit: Emit) -> Call:
