@@ -77,7 +77,8 @@ class Postgres:
         """Make the cluster with role and database `genpulse`; nothing when that has been done."""
         own_folder(self.home)
         own_folder(self.sockets)
-        make_executable(self.programs / "postgres", self.programs.parent)
+        package = wheel().parent
+        make_executable(self.programs / "initdb", package, package.with_suffix(".libs"))
         if (self.home / "ready").exists():
             return
         self._initialise()

@@ -55,16 +55,24 @@ def make_passable(folder: Path) -> None:
             place.chmod(status.st_mode | 0o001)
 
 
-def make_executable(program: Path, tree: Path) -> None:
-    """Let the server's user run `program` of an installation made under a strict umask."""
-    if not server_user():
+def make_executable(program: Path, *trees: Path) -> None:
+    """Let the servers' user run `program`, which needs `trees`, also when a strict umask installed it."""
+    user = server_user()
+    if not user or _runs(program, user):
         return
-    make_passable(tree)
-    if program.stat().st_mode & 0o001:
-        return
-    for path in tree.rglob("*"):
-        mode = path.stat().st_mode
-        path.chmod(mode | 0o004 | (mode & 0o100) >> 6)
+    for tree in trees:
+        make_passable(tree)
+        for path in (tree, *tree.rglob("*")):
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o004 | (mode & 0o100) >> 6)
+
+
+def _runs(program: Path, user: str) -> bool:
+    try:
+        run([str(program), "--version"], user=user)
+    except (OSError, ServerError):
+        return False
+    return True
 
 
 def secret_in(path: Path) -> str:
