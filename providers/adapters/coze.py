@@ -212,7 +212,7 @@ def _workflow_id(call: Call) -> str:
     in_name = WORKFLOW_IN_NAME.fullmatch(call.model)
     given = call.given().get("workflow_id") or (in_name and in_name[1])
     identity = str(given or call.executor.config.get("workflow_id") or "")
-    if not identity.isdigit():
+    if not identity.isdecimal():
         words = "The request names no Coze workflow."
         raise ProviderError("bad_input", words, "coze_workflow_id_missing")
     return identity
@@ -339,6 +339,6 @@ def _of_node(call: Call, run: Mapping[str, Any]) -> Any:
     node = nodes.get(END) if isinstance(nodes, dict) else None
     identity = node.get("node_execute_uuid") if isinstance(node, dict) else ""
     place = _history(call.executor, _workflow_id(call), call.external_id or "")["path"]
-    reply = call.http.get(f"{place}/execute_nodes/{identity}", timeout=SECONDS)
+    reply = call.http.get(f"{place}/execute_nodes/{quote(str(identity), safe='')}", timeout=SECONDS)
     data = _envelope(reply).get("data")
     return data.get("node_output") if isinstance(data, dict) else ""

@@ -161,12 +161,11 @@ def _output(reply: Reply) -> dict[str, Any]:
 
 def _states(call: Call) -> dict[str, Any]:
     """Id -> state of the newest jobs of the account."""
-    items, _ = _page(call, datetime.now(UTC) - KEPT, 1)
-    return {str(item.get("task_id")): item.get("status") for item in items}
+    return _page(call, datetime.now(UTC) - KEPT, 1)[0]
 
 
-def _page(call: Call, since: datetime, page: int, **more: str) -> tuple[list[dict[str, Any]], int]:
-    """A page of jobs, and the number of all."""
+def _page(call: Call, since: datetime, page: int, **more: str) -> tuple[dict[str, Any], int | None]:
+    """A page of jobs, id -> state, and the number of all, if it is said."""
     until = datetime.now(UTC) + DRIFT
     query: dict[str, str | int | Sequence[str]] = {"page_no": page, "page_size": PAGE, **more}
     query["start_time"], query["end_time"] = (
@@ -177,7 +176,8 @@ def _page(call: Call, since: datetime, page: int, **more: str) -> tuple[list[dic
     items, total = data.get("data") or [], data.get("total")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise faults.bad_response(paid=False, raw=reply.raw)
-    return items, total if isinstance(total, int) else len(items)
+    states = {str(item.get("task_id")): item.get("status") for item in items}
+    return states, total if isinstance(total, int) else None
 
 
 def _address(identity: str | None) -> str:
@@ -267,21 +267,19 @@ def _search(call: Call) -> Accepted | Absent | None:
     Only finished jobs tell their prompt: None until then, and when two of them have the same one. Absent when there is
     no job at all.
     """
-    found: list[str] = []
-    since, seen = _birth(call) - DRIFT, 0
+    states: dict[str, Any] = {}
+    since = _birth(call) - DRIFT
     for page in range(1, PAGES + 1):
-        items, total = _page(call, since, page, model_name=call.model)
-        seen += len(items)
-        found += [str(item.get("task_id")) for item in items if item.get("status") == "SUCCEEDED"]
-        if page * PAGE >= total:
+        more, total = _page(call, since, page, model_name=call.model)
+        states |= more
+        if not more or total is None or len(states) >= total:
             break
-    else:
+    if len(states) != total:  # not all of them were read
         return None
-    if not seen:
+    if not states:
         return Absent()
-    if len(found) > LOOKS:
-        return None
-    ours = [identity for identity in found if _is_ours(call, identity)]
+    ended = [identity for identity, state in states.items() if state == "SUCCEEDED"]
+    ours = [i for i in ended if _is_ours(call, i)] if len(ended) <= LOOKS else []
     return Accepted(ours[0], poll_after=0) if len(ours) == 1 else None
 
 

@@ -7,7 +7,7 @@ create was lost. https://www.volcengine.com/docs/82379
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 from genpulse.config import config
@@ -32,7 +32,6 @@ from providers.wire.ark_models import IMAGE, MODELS, SIZES_1K, SIZES_2K, VIDEO
 
 JOBS = "/contents/generations/tasks"
 Query = dict[str, str | int | Sequence[str]]
-
 PAGE, PAGES = 500, 5  # of the jobs that `find` reads
 PHASES = {"queued": "waiting at the provider", "running": "in the making"}
 
@@ -251,7 +250,7 @@ def _address(call: Call) -> str:
     return f"{JOBS}/{quote(call.external_id or '', safe='')}"
 
 
-def _listed(calls: Sequence[Call]) -> dict[str, Any]:
+def _listed(calls: Sequence[Call]) -> dict[str, dict[str, Any]]:
     """The jobs of `calls` that one look-up knows, by id. Gateways that lack it know none."""
     query: Query = {"page_num": 1, "page_size": len(calls)}
     query["filter.task_ids"] = [call.external_id or "" for call in calls]
@@ -264,20 +263,20 @@ def _listed(calls: Sequence[Call]) -> dict[str, Any]:
     return {str(job.get("id")): job for job in _items(reply)[0]}
 
 
-def _items(reply: Reply) -> tuple[list[dict[str, Any]], int]:
-    """A page of jobs, and how many there are in all."""
+def _items(reply: Reply) -> tuple[list[dict[str, Any]], int | None]:
+    """A page of jobs, and how many there are in all, if that is said."""
     data = reply.object()
     items, total = data.get("items") or [], data.get("total")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise faults.bad_response(paid=False, raw=reply.raw)
-    return items, total if isinstance(total, int) else len(items)
+    return items, total if isinstance(total, int) else None
 
 
-def _job(call: Call, listed: Mapping[str, Any]) -> dict[str, Any] | None:
+def _job(call: Call, listed: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     """The job of a call; None: neither its own address nor the list knows it."""
     identity = call.external_id or ""
     if identity in listed:
-        return cast(dict[str, Any], listed[identity])
+        return listed[identity]
     try:
         reply = call.http.get(_address(call), timeout=config.ai_timeout)
     except ProviderError as problem:
@@ -324,7 +323,7 @@ def _video(job: Mapping[str, Any]) -> Completed | ProviderError:
 
 def _search(call: Call) -> Accepted | Absent | None:
     """Look for our mark among the newest jobs of the model. Absent only when all of them were read."""
-    certain = True
+    others: set[str] = set()
     for page in range(1, PAGES + 1):
         query: Query = {"page_num": page, "page_size": PAGE, "filter.model": call.model}
         items, total = _items(call.http.get(JOBS, query=query, timeout=config.ai_timeout))
@@ -332,9 +331,9 @@ def _search(call: Call) -> Accepted | Absent | None:
             ours = _is_ours(call, job)
             if ours:
                 return Accepted(str(job.get("id")), poll_after=0)
-            certain = certain and ours is not None
-        if page * PAGE >= total:
-            return Absent() if certain else None
+            others |= {str(job.get("id"))} if ours is False else set()
+        if not items or total is None or len(others) >= total:
+            return Absent() if total == len(others) else None
     return None
 
 

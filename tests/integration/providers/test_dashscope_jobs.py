@@ -1,6 +1,7 @@
 """DashScope: jobs are looked at, canceled, and found again."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -190,6 +191,12 @@ class TestFinding:
         for _ in range(4):
             accepted(dashscope, "SUCCEEDED")
         assert isinstance(DashScope().find(call), Accepted)
+
+    @pytest.mark.parametrize("answer", [{}, {"data": []}, {"data": None, "total": 1}])
+    def test_an_odd_list_proves_nothing(self, dashscope: Bailian, answer: dict[str, Any]) -> None:
+        call = self.lost(dashscope, drop_request())
+        dashscope.next("GET", TASKS, answered(200, answer))
+        assert DashScope().find(call) is None
 
     def test_jobs_older_than_the_task_are_not_looked_at(self, dashscope: Bailian) -> None:
         call = self.lost(dashscope, drop_answer())

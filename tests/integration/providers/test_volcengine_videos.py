@@ -315,5 +315,27 @@ class TestFinding:
             with pytest.raises(ProviderError):
                 Volcengine().find(call)
 
+    @pytest.mark.parametrize(
+        "answer",
+        [{}, {"items": []}, {"items": None, "total": 1}, {"items": [], "total": "0"}],
+    )
+    def test_an_odd_list_proves_nothing(self, ark: Ark, answer: dict[str, Any]) -> None:
+        call = self.lost(ark, drop_request())
+        ark.next("GET", JOBS_PATH, answered(200, answer))
+        assert Volcengine().find(call) is None
+
+    def test_pages_may_be_shorter_than_asked_for(self, ark: Ark) -> None:
+        call = self.lost(ark, drop_answer(), attempt=9)
+        accepted(ark)
+        newest, oldest = (ark.calls("POST")[n].json["safety_identifier"] for n in (1, 0))
+        pages = [
+            {"items": [{"id": f"cgt-{mark}", "safety_identifier": mark}], "total": 2}
+            for mark in (newest, oldest)
+        ]
+        ark.next("GET", JOBS_PATH, *(answered(200, page) for page in pages))
+        found = Volcengine().find(call)
+        assert isinstance(found, Accepted)
+        assert found.external_id == f"cgt-{oldest}"
+
     def test_pictures_cannot_be_found(self, ark: Ark) -> None:
         assert Volcengine().find(asked(ark, IMAGE)) is None
