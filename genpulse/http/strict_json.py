@@ -61,7 +61,7 @@ def _inspect(data: dict[str, Any]) -> None:
     while pending:
         path, value, depth = pending.pop()
         if isinstance(value, str):
-            _storable(path, value)
+            storable(path, value)
         elif isinstance(value, (dict, list)):
             if depth > MAX_DEPTH:
                 raise MalformedBody(f"The body is nested deeper than {MAX_DEPTH} levels.")
@@ -73,7 +73,7 @@ def _items(path: str, value: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, 
         yield from enumerate(value)
         return
     for key, item in value.items():
-        _storable(path or "body", key)
+        storable(path or "body", key)
         yield key, item
 
 
@@ -81,7 +81,8 @@ def _join(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _storable(path: str, text: str) -> None:
+def storable(path: str, text: str) -> None:
+    """Raises ValidationFailed for a text that PostgreSQL would refuse."""
     try:
         text.encode()
     except UnicodeEncodeError:

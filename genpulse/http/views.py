@@ -16,7 +16,7 @@ from genpulse.auth import services
 from genpulse.auth.credentials import Credential, credential_of
 from genpulse.auth.models import Account, User
 from genpulse.errors import AuthenticationRequired, MalformedHeader
-from genpulse.http import idempotency, parsing
+from genpulse.http import idempotency, parsing, strict_json
 from genpulse.http.idempotency import Answer
 
 M = TypeVar("M", bound=BaseModel)
@@ -99,7 +99,10 @@ class DoorView(APIView):
 
     def query(self, model: type[M]) -> M:
         """The query parameters as a `model`, which should ignore unknown ones. Raises ValidationFailed."""
-        return parsing.parse(model, self.request.query_params.dict())
+        params = self.request.query_params.dict()
+        for name, text in params.items():
+            strict_json.storable(name, text)
+        return parsing.parse(model, params)
 
     def scope(self) -> idempotency.Scope | None:
         """What the Idempotency-Key of this request counts for; None without one. JSON bodies only."""
