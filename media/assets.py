@@ -64,7 +64,8 @@ def examine(file: BinaryIO, **about: Unpack[About]) -> Asset:
     file.seek(0)
     head = file.read(sniff.HEAD)
     content_type = sniff.settle(sniff.sniff(head), about.get("content_type"))
-    measures = measure.measure(file, content_type)
+    origin = about.get("origin") or Origin.RESULT
+    measures = measure.measure(file, content_type, trusted=origin == Origin.RESULT)
     size, digest = hashed(file)
     return Asset(
         sha256=digest,
@@ -74,7 +75,7 @@ def examine(file: BinaryIO, **about: Unpack[About]) -> Asset:
         width=measures.width,
         height=measures.height,
         duration_seconds=measures.duration_seconds,
-        origin=about.get("origin") or Origin.RESULT,
+        origin=origin,
         task_id=about.get("task_id"),
         batch_id=about.get("batch_id"),
         index=about.get("index"),
@@ -135,17 +136,16 @@ def hashed(file: BinaryIO) -> tuple[int, str]:
 
 
 def agreed_kind(content_type: str, wanted: str | None) -> str:
-    """The kind asked for where the bytes do not speak against it, else their own.
+    """What the bytes are; the kind asked for only where they do not say.
 
-    Raises MediaRejected when a picture, video or sound was promised and something else came.
+    Raises MediaRejected when words came instead of media: an error page is not a result.
     """
     found = sniff.kind_of(content_type)
-    if wanted is None or wanted == found:
-        return found
-    contradicted = content_type in sniff.ACTIVE or found in {Kind.IMAGE, Kind.TEXT}
-    if wanted == Kind.IMAGE or (wanted in {Kind.VIDEO, Kind.AUDIO} and contradicted):
+    words = found == Kind.TEXT or content_type == "text/html"
+    if words and wanted in {Kind.IMAGE, Kind.VIDEO, Kind.AUDIO}:
         raise MediaRejected(f"The bytes are {content_type}, not {wanted}.")
-    return Kind(wanted)
+    unsaid = found == Kind.FILE and content_type not in sniff.ACTIVE
+    return Kind(wanted) if wanted and unsaid else found
 
 
 def clean_name(name: str | None) -> str:

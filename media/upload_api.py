@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from genpulse.config import config
 from genpulse.errors import BodyTooLarge, FieldCode, NotFound, PermissionDenied, ValidationFailed
-from genpulse.http import idempotency
+from genpulse.http import idempotency, strict_json
 from genpulse.http.idempotency import Answer
 from genpulse.http.parsing import Body, parse, render_time
 from genpulse.http.views import NativeView
@@ -130,7 +130,7 @@ class Media(NativeView):
                 fields[name] = json.loads(str(text))
             except (ValueError, RecursionError):
                 raise ValidationFailed.of(name, "format", "want JSON") from None
-        form = parse(MediaForm, fields)
+        form = parse(MediaForm, strict_json.loads(json.dumps(fields).encode()))
         if len(json.dumps(form.metadata)) > METADATA_BYTES:
             raise ValidationFailed.of("metadata", "too_long", f"at most {METADATA_BYTES} bytes")
         return form

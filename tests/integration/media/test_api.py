@@ -84,6 +84,8 @@ class TestOneRequest:
             ({"file": File("a", b"1"), "other": File("b", b"2")}, "other", "unknown"),
             ({"file": File("a", b"1"), "colour": '"red"'}, "colour", "unknown"),
             ({"file": File("a", b"1"), "tags": "red"}, "tags", "format"),
+            ({"file": File("a", b"1"), "tags": '["\\u0000"]'}, "tags.0", "format"),
+            ({"file": File("a", b"1"), "metadata": '{"a": "\\ud800"}'}, "metadata.a", "format"),
             ({"file": File("a", b"1"), "tags": '"red"'}, "tags", "type"),
             ({"file": File("a", b"1"), "tags": '[""]'}, "tags.0", "empty"),
             (
@@ -246,6 +248,10 @@ class TestList:
     @pytest.mark.parametrize(
         "query",
         [
+            "q=%00",
+            "tag=%00",
+            "model=a%00b",
+            "content_type=%00",
             "kind=picture",
             "origin=sky",
             "task_id=7",
