@@ -169,11 +169,13 @@ class StatementOfMonth(WalletView):
         found = statements.statement(owner.id, int(month[:4]), int(month[5:]))
         items = [statements.render(entry) for entry in found.entries]
         if query.format == "csv":
-            name = f'attachment; filename="statement-{month}.csv"'
             return HttpResponse(
                 statements.as_csv(items, COLUMNS),
                 content_type="text/csv; charset=utf-8",
-                headers={"Content-Disposition": name},
+                headers={
+                    "Content-Disposition": f'attachment; filename="statement-{month}.csv"',
+                    "Cache-Control": "no-store",
+                },
             )
         return Response(
             {

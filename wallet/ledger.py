@@ -93,10 +93,7 @@ def _call(statement: str, parameters: Sequence[Any]) -> list[Posted]:
         posted = [Posted(*row) for row in sql.fetch(statement, parameters)]
     except IntegrityError as error:
         raise _refusal(error) from None
-    announce(
-        NewEvent(account=line.account_id, type="wallet", task=line.task_id)
-        for line in posted
-    )
+    announce(NewEvent(account=line.account_id, type="wallet", task=line.task_id) for line in posted)
     return posted
 
 

@@ -59,6 +59,7 @@ def test_the_balance(alice):
 
     answer = client_of(alice, "wallet:read").get("/api/v1/wallet")
 
+    assert answer.headers["Cache-Control"] == "no-store"
     assert answer.json() == {
         "user": "alice",
         "currency": "credits",
@@ -134,6 +135,7 @@ def test_an_adjustment(admin, alice):
     assert taken.json()["available_after"] == "3"
     assert refused.status_code == 402
     assert {"required": "4", "available": "3"}.items() <= refused.json().items()
+    assert post(admin, path, {"user": "alice", "amount": 0, "reason": "x"}).status_code == 422
     post(admin, path, {"user": "new", "amount": -4, "reason": "too much"})
     assert users.find_user("new") is None  # a refused write creates nobody
 
@@ -237,6 +239,7 @@ def test_a_statement_says_the_same_in_json_and_csv(alice):
     }
     assert (month["user"], month["charged"], len(month["items"])) == ("alice", "1", 4)
     assert text.headers["Content-Type"].startswith("text/csv")
+    assert text.headers["Cache-Control"] == "no-store"
     rows = list(csv.DictReader(io.StringIO(text.content.decode())))
     assert [row["amount"] for row in rows] == [item["amount"] for item in month["items"]]
     assert (rows[0]["reason"], rows[0]["reference"]) == ("'=1+1", "inv,1")  # no formula
