@@ -13,6 +13,7 @@ from django.db import connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from genpulse.config import config
 from genpulse.embedded import Postgres, Valkey, free_port
 from genpulse.embedded.system import ServerError, child_command, run, secret_in, wait_until
 from tests.conftest import HOME
@@ -30,6 +31,11 @@ def test_both_redis_databases_are_there_and_empty(clean_redis: redis.Redis) -> N
     assert clean_redis.dbsize() == 0
     assert redis.Redis.from_url(os.environ["REDIS_URL"]).dbsize() == 0
     assert os.environ["REDIS_URL"] != os.environ["REDIS_LIVE_URL"]
+
+
+def test_settings_and_environment_agree() -> None:
+    assert config.redis_url == os.environ["REDIS_URL"]
+    assert str(config.data_dir) == os.environ["GENPULSE_DATA"] == str(HOME / "data")
 
 
 def test_postgres_comes_back_with_its_data_after_a_kill() -> None:
