@@ -5,12 +5,11 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email import policy
-from email.parser import BytesParser
 from typing import Any
 
 from providers.testing import CREDENTIAL
 from tests.emulators.base import Answer, Emulator, Request, Response, route, sse
+from tests.emulators.forms import inputs_of
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -104,42 +103,6 @@ def tool_deltas(calls: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield {"index": index, "id": call["id"], "type": "function", "function": start}
         for piece in pieces(function["arguments"]):
             yield {"index": index, "function": {"arguments": piece}}
-
-
-@dataclass(frozen=True)
-class Part:
-    content: bytes
-    filename: str | None
-    content_type: str
-
-    @property
-    def text(self) -> str:
-        return self.content.decode()
-
-
-def form_of(request: Request) -> dict[str, list[Part]]:
-    """The parts of a multipart request by name."""
-    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-    message = BytesParser(policy=policy.HTTP).parsebytes(head + request.body)
-    found: dict[str, list[Part]] = {}
-    for part in message.iter_parts():
-        name = str(part.get_param("name", header="content-disposition"))
-        content = part.get_payload(decode=True)
-        assert isinstance(content, bytes)
-        found.setdefault(name, []).append(
-            Part(content, part.get_filename(), part.get_content_type())
-        )
-    return found
-
-
-def inputs_of(request: Request) -> dict[str, Any]:
-    """Fields of a JSON or multipart request, texts as texts."""
-    if "json" in request.headers.get("content-type", ""):
-        return dict(request.json)
-    return {
-        name: parts[0].text if parts[0].filename is None else parts
-        for name, parts in form_of(request).items()
-    }
 
 
 class OpenAI(Emulator):

@@ -136,6 +136,15 @@ def test_a_conversation_with_pictures_and_tools(vendor: Vendor) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wish", "mode"), [("auto", "AUTO"), ("none", "NONE"), ("required", "ANY")]
+)
+def test_words_for_the_choice_of_tools(vendor: Vendor, wish: str, mode: str) -> None:
+    tools = [{"type": "function", "function": {"name": "time"}}]
+    said(ask(vendor, input={"tools": tools, "tool_choice": wish}))
+    assert vendor.calls()[0].json["toolConfig"] == {"functionCallingConfig": {"mode": mode}}
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {"messages": [{"role": "assistant", "tool_calls": [{}]}]},

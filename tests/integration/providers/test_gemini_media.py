@@ -302,6 +302,10 @@ def test_interactions_that_fail(
 
 def test_cancel_an_interaction(vendor: Vendor) -> None:
     assert provider.cancel(started(vendor, OMNI)) == "canceled"
+    call = started(vendor, OMNI)
+    vendor.next("POST", f"/v1beta/interactions/{call.external_id}/cancel", answered(503))
+    with pytest.raises(ProviderError):
+        provider.cancel(call)
 
 
 # Both

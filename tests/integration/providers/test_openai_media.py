@@ -18,7 +18,8 @@ from tests.emulators.base import (
     silence,
     sse,
 )
-from tests.emulators.openai import MP3, PNG, form_of
+from tests.emulators.forms import form_of
+from tests.emulators.openai import MP3, PNG
 from tests.emulators.openai import OpenAI as Vendor
 from tests.integration.providers.openai_calls import (
     EDITS,
@@ -96,6 +97,19 @@ def test_partial_pictures(vendor: Vendor) -> None:
     assert [output.data for output in answer.outputs] == [PNG]
 
 
+def test_a_server_that_cannot_stream_pictures(vendor: Vendor) -> None:
+    picture = {"b64_json": base64.b64encode(PNG).decode()}
+    vendor.next("POST", IMAGES, answered(200, {"data": [picture]}))
+    answer = provider.submit(draw(vendor, stream=True))
+    assert isinstance(answer, Completed)
+    assert [output.data for output in answer.outputs] == [PNG]
+
+
+def test_a_random_seed_is_none(vendor: Vendor) -> None:
+    provider.submit(draw(vendor, "dall-e-9", input={"seed": -1}))
+    assert "seed" not in vendor.calls()[0].json
+
+
 PARTIAL = {"type": "image_generation.partial_image", "b64_json": base64.b64encode(PNG).decode()}
 
 
@@ -150,6 +164,16 @@ def test_speech(vendor: Vendor) -> None:
 def test_failures_of_speech(vendor: Vendor, row: Row) -> None:
     vendor.next("POST", "/v1/audio/speech", row.fault)
     row.expect(provider, make_call(provider, "tts-1", {"prompt": "Hi"}, base_url=vendor.base))
+
+
+def test_a_transcript_needs_a_file(vendor: Vendor) -> None:
+    call = make_call(provider, "whisper-1", {"audio": "asset:1"}, base_url=vendor.base)
+    Row("", silence(), "bad_input").expect(provider, call)
+
+
+def test_a_transcript_without_text(vendor: Vendor) -> None:
+    vendor.next("POST", "/v1/audio/transcriptions", answered(200, {"text": None}))
+    Row("", silence(), "transient", "bad_response").expect(provider, hear(vendor, "whisper-1"))
 
 
 def hear(vendor: Vendor, model: str) -> Call:

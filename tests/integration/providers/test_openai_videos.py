@@ -23,7 +23,8 @@ from tests.emulators.base import (
     garbage,
     silence,
 )
-from tests.emulators.openai import PNG, form_of
+from tests.emulators.forms import form_of
+from tests.emulators.openai import PNG
 from tests.emulators.openai import OpenAI as Vendor
 from tests.integration.providers.openai_calls import draw, film, provider, refused
 from tests.integration.providers.rows import Row, table
@@ -142,3 +143,25 @@ def test_cancel(vendor: Vendor) -> None:
     done = started(vendor)
     assert provider.cancel(done) == "too_late"
     assert vendor.count("DELETE") == 1
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(409, "too_late"), (405, "unsupported")])
+def test_a_cancel_that_is_refused(vendor: Vendor, status: int, outcome: str) -> None:
+    call = started(vendor)
+    vendor.next("DELETE", f"/v1/videos/{call.external_id}", answered(status))
+    assert provider.cancel(call) == outcome
+
+
+def test_a_cancel_that_fails(vendor: Vendor) -> None:
+    call = started(vendor)
+    vendor.next("DELETE", f"/v1/videos/{call.external_id}", answered(503))
+    with pytest.raises(ProviderError):
+        provider.cancel(call)
+
+
+def test_a_size_in_two_numbers(vendor: Vendor) -> None:
+    """A gateway with a model nobody declared takes what it is given."""
+    given = {"prompt": "a kite", "width": 640, "height": 360}
+    call = make_call(provider, "clip-1", given, base_url=vendor.base, task_type="text-to-video")
+    provider.submit(call)
+    assert vendor.calls()[0].json == {"model": "clip-1", "prompt": "a kite", "size": "640x360"}
