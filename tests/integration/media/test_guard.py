@@ -255,10 +255,17 @@ def test_callbacks_use_https_in_production(resolver, monkeypatch):
         check_url("http://app.example/hook", purpose="callback")
 
 
+def unknown(*_: object, **__: object) -> None:
+    raise socket.gaierror
+
+
 def test_a_name_without_an_address_and_a_resolver_that_hangs(resolver, monkeypatch):
     resolver.names["void.example"] = [[]]
     with pytest.raises(UrlNotAllowed, match="cannot be found"):
         check_url("https://void.example/", purpose="input")
+    monkeypatch.setattr(resolver, "real", unknown)
+    with pytest.raises(UrlNotAllowed, match="cannot be found"):
+        check_url("https://unknown.example/", purpose="input")
     released = threading.Event()
     monkeypatch.setattr(guard, "RESOLVE_SECONDS", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(10) and [])

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from genpulse.errors import MediaRejected
+from genpulse.errors import MediaRejected, ValidationFailed
 from genpulse.events.models import Event
 from genpulse.ids import new_id
 from media import services
@@ -56,6 +56,14 @@ def test_a_reference_is_kept_without_a_url_and_signed_when_read(alice):
         "duration_seconds", "size", "sha256", "filename",
     ]  # fmt: skip
     assert shown["url"].partition("?")[0].endswith(f"/assets/{asset.key}")
+
+
+def test_a_signature_lives_from_a_minute_to_a_day(alice):
+    asset = services.insert(result(alice, picture()))
+    for ttl, code in ((59, "too_small"), (86_401, "too_large")):
+        with pytest.raises(ValidationFailed) as refusal:
+            services.sign(asset, ttl)
+        assert [(error.field, error.code) for error in refusal.value.errors] == [("ttl", code)]
 
 
 @pytest.mark.parametrize("kind", ["image", "video", "audio"])
