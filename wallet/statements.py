@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 
 from genpulse.http.parsing import render_time
 from genpulse.money import to_credits
@@ -35,8 +35,12 @@ class Statement:
     """One month (UTC) of a wallet. opening + all changes = closing, both available + held."""
 
     opening: int
-    closing: int
     entries: Sequence[Entry]
+
+    @property
+    def closing(self) -> int:
+        """By the last entry, so that a movement of this moment cannot come between the two."""
+        return _both(self.entries[-1]) if self.entries else self.opening
 
     def total(self, kind: JournalKind) -> int:
         """What movements of this kind changed of available + held."""
@@ -51,22 +55,15 @@ def statement(account_id: UUID, year: int, month: int) -> Statement:
     start = datetime(year, month, 1, tzinfo=UTC)
     end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
     within = transactions(account_id).filter(created_at__gte=start, created_at__lt=end)
+    before = Entry.objects.filter(account=account_id, created_at__lt=start)
+    last = before.order_by("-created_at", "-account_seq").first()
     return Statement(
-        opening=_balance_before(account_id, start),
-        closing=_balance_before(account_id, end),
-        entries=list(within.order_by("account_seq")),
+        opening=_both(last) if last else 0, entries=list(within.order_by("account_seq"))
     )
 
 
-def _balance_before(account_id: UUID, time: datetime) -> int:
-    last = (
-        Entry.objects.filter(account=account_id, created_at__lt=time)
-        .order_by("-created_at", "-account_seq")
-        .annotate(total=F("available_after") + F("held_after"))
-        .values_list("total", flat=True)
-        .first()
-    )
-    return last or 0
+def _both(entry: Entry) -> int:
+    return (entry.available_after or 0) + (entry.held_after or 0)
 
 
 def render(entry: Entry) -> dict[str, Any]:

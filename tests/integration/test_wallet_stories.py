@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from genpulse.auth import services as users
@@ -292,12 +292,23 @@ def test_a_month_adds_up():
     month = statements.statement(alice.id, now.year, now.month)
 
     assert (to_credits(month.opening), to_credits(month.closing)) == ("0", "11")
+    assert statements.deposited_since(alice.id, now - timedelta(hours=1)) == 10 * MICRO
     moved = sum(entry.available_change + entry.held_change for entry in month.entries)
     assert month.opening + moved == month.closing
     assert [entry.account_seq for entry in month.entries] == [1, 2, 3, 4, 5]
     next_year = statements.statement(alice.id, now.year + 1, 12)
     assert (next_year.opening, next_year.closing, next_year.entries) == (11 * MICRO, 11 * MICRO, [])
-    assert statements.deposited_since(alice.id, now - timedelta(hours=1)) == 10 * MICRO
+    with connection.cursor() as cursor:  # the deposit was made a month ago
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE wallet_entry DISABLE TRIGGER wallet_entry_append_only")
+        cursor.execute(
+            "UPDATE wallet_entry SET created_at = date_trunc('month', now()) - interval '2 hours'"
+            " WHERE account_seq = 1"
+        )
+        cursor.execute("ALTER TABLE wallet_entry ENABLE TRIGGER wallet_entry_append_only")
+    month = statements.statement(alice.id, now.year, now.month)
+    assert (month.opening, month.closing, len(month.entries)) == (10 * MICRO, 11 * MICRO, 4)
+    assert statements.deposited_since(alice.id, now - timedelta(hours=1)) == 0
 
 
 def test_a_new_user_is_welcomed_with_sign_up_credits(monkeypatch):
