@@ -57,7 +57,7 @@ class DeepSeek(Provider):
         except ProviderError as problem:
             if problem.kind == "bad_credentials":
                 return Health("down", "expired", problem.message)
-            if problem.status == 404:
+            if problem.status in openai_models.NO_SUCH_PATH:
                 return openai_models.probe(executor, base_of(executor))
             raise
         if balance.get("is_available") is False:

@@ -6,6 +6,7 @@ from providers.base import ExecutorInfo, Health, Inventory, ProviderError
 from providers.wire import bases
 
 SECONDS = 15.0
+NO_SUCH_PATH = frozenset({404, 405, 501})  # small servers have a chat and nothing else
 
 
 def probe(executor: ExecutorInfo, base: str = "") -> Health:
@@ -15,7 +16,7 @@ def probe(executor: ExecutorInfo, base: str = "") -> Health:
     except ProviderError as problem:
         if problem.kind == "bad_credentials":
             return Health("down", "expired", problem.message)
-        if problem.kind == "not_available":  # small servers know no such path
+        if problem.status in NO_SUCH_PATH:
             return Health("healthy", "not_applicable", "It answers, without a list of its models.")
         raise
     return Health("healthy", "ok" if executor.credential else "not_applicable")
@@ -26,7 +27,7 @@ def inventory(executor: ExecutorInfo, base: str = "") -> Inventory:
     try:
         found = _list(executor, base)
     except ProviderError as problem:
-        if problem.kind == "not_available":
+        if problem.status in NO_SUCH_PATH:
             return Inventory()
         raise
     ids = (item.get("id") for item in found if isinstance(item, dict))

@@ -249,7 +249,7 @@ def test_probe_and_inventory(vendor: Vendor) -> None:
 
 
 def test_a_server_without_a_list_of_models(vendor: Vendor) -> None:
-    vendor.next("GET", "/v1/models", answered(404), answered(404), answered(503))
+    vendor.next("GET", "/v1/models", answered(404), answered(405), answered(503))
     executor = executor_at(provider, vendor.base)
     assert provider.probe(executor).status == "healthy"
     assert provider.inventory(executor) == Inventory()
