@@ -56,6 +56,6 @@ def publish(messages: Sequence[Message]) -> bool:
                     retry=False,
                 )
     except (OperationalError, OSError) as error:
-        log.warning("broker.unreachable", messages=len(messages), error=type(error).__name__)
+        log.warning("broker.unreachable", count=len(messages), error=type(error).__name__)
         return False
     return True

@@ -20,7 +20,7 @@ KNOWN_FIELDS = frozenset(
     operation door loop chore invariant channel type name storage bucket size
     seconds milliseconds count total number rows bytes limit tries crashes seq progress retries retry_after delay
     threads free draining waiting running admitted released moves group lost duplicated
-    fault signal exit_code hint""".split()  # noqa: SIM905 - a list literal would be a page long
+    fault signal exit_code hint held rss job asset content_type check""".split()  # noqa: SIM905 - a list literal would be a page long
 )
 CREDENTIALS = re.compile(
     r"""gp_live_[0-9A-Za-z]+

@@ -1,11 +1,13 @@
 """Logs: JSON lines of a fixed form, without secrets, in files that many processes share."""
 
+import ast
 import json
 import logging
 import os
 import re
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,7 @@ import structlog
 from genpulse import logging as genpulse_logging
 from genpulse.config import config
 from genpulse.logging.files import SharedLogFile, day
-from genpulse.logging.redaction import HIDDEN, redact, scrub
+from genpulse.logging.redaction import HIDDEN, KNOWN_FIELDS, redact, scrub
 from genpulse.refusals import ConfigError
 
 
@@ -129,6 +131,27 @@ def test_what_looks_like_a_credential_is_cut_out(text):
     assert HIDDEN in shown
     for secret in ("hunter2", "aHVudGVyMg", "abc.def", "eyJ", "sk-abc", "gp_live_0"):
         assert secret not in shown
+
+
+def test_every_field_our_code_logs_is_a_known_one():
+    """Otherwise its value would never be seen; a new name is added to KNOWN_FIELDS or spelt as an old one."""
+    root = Path(__file__).resolve().parents[2]
+    rooms = ("genpulse", "tasks", "providers", "wallet", "media", "admin_integrations")
+    unknown = set()
+    for path in (path for room in rooms for path in (root / room).rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if logs(node)):
+            unknown |= {word.arg for word in call.keywords} - KNOWN_FIELDS - {"exc_info"}
+    assert unknown == set()
+
+
+def logs(node):
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "log"
+        and node.func.attr in {"debug", "info", "warning", "error", "exception"}
+    )
 
 
 def test_lists_and_exceptions_are_scrubbed_too():
