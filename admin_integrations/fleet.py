@@ -13,6 +13,7 @@ from uuid import UUID
 
 from genpulse import sql
 from genpulse.config import config
+from providers import registry
 
 # A cooldown with one of these reasons says that work is impossible there, not merely unwise now.
 HARD = {"not_available", "quota_exhausted", "bad_credentials"}
@@ -221,9 +222,23 @@ def standing_refusal(executor: ExecutorView, route: RouteView) -> tuple[str, str
         return "tag_mismatch", "it lacks a tag of the request"
     if str(executor.id) in route.refused:
         return "model_missing", "it said it cannot do this"
-    if route.model and executor.models is not None and route.model not in executor.models:
+    if route.model and not offers(executor, route.model):
         return "model_missing", "model not installed"
     return "", ""
+
+
+def offers(executor: ExecutorView, model: str) -> bool:
+    """By its last inventory. A ComfyUI server lists files; which of them a workflow needs, its adapter knows."""
+    if executor.models is None or executor.type == "comfyui":
+        return True
+    wanted = {model.lower(), f"{model.lower()}:latest"}
+    declared = registry.get(executor.type).declared(model)
+    if declared is not None:
+        wanted |= {name.lower() for name in (declared.name, *declared.aliases)}
+    known = {name.lower() for name in executor.models}
+    return bool(wanted & known) or any(
+        name.endswith("*") and model.lower().startswith(name[:-1]) for name in known
+    )
 
 
 def blocked(verdicts: Sequence[Verdict], provider: str) -> tuple[str, str] | None:

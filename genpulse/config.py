@@ -173,6 +173,7 @@ class Config(BaseSettings):
     )
     worker_queues: Words = Field([], validation_alias=named("WORKER_QUEUES", "STREAM_KEY"))
     shutdown_grace: Seconds = 20
+    quarantine_idle: Seconds = 60
     worker_max_rss: int = 1 << 30
     lease_seconds: Seconds = 15
     heartbeat_seconds: Seconds = 2

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from admin_integrations import usage
 from admin_integrations.fleet import ExecutorView, Fleet, RouteView, Verdict, current
 from genpulse import sql
 from genpulse.config import config
@@ -77,6 +78,11 @@ KEEP_CLOCKS = (
     + sql.unnest({"family": "text", "level": "smallint", "clock": "float8", "floor": "float8"})
     + " ON CONFLICT (family, level) DO UPDATE SET clock = excluded.clock, floor = excluded.floor"
 )
+MEDIANS = """
+SELECT family, percentile_cont(0.5) WITHIN GROUP (ORDER BY quoted) FROM (
+  SELECT family, quoted FROM tasks_task ORDER BY id DESC LIMIT 10000) AS recent
+WHERE quoted > 0 GROUP BY family
+"""
 
 
 @dataclass(slots=True)
@@ -222,6 +228,9 @@ class Round:
         if not self.admits:
             return []
         applied = [done for done in apply(self.admits) if done.ok]
+        # An attempt uses its vendor key once, whatever comes of it.
+        moves = [done.move for done in applied if isinstance(done.move, Admit)]
+        usage.count(Counter(move.credential_id for move in moves if move.credential_id))
         self._keep_clocks()
         return applied
 
@@ -387,7 +396,12 @@ class Round:
         )
 
 
-medians: dict[str, float] = {}  # micro-credits a task of the family costs, refreshed by a chore
+def refresh_medians() -> None:
+    """What a task of each family costs at present; without it one credit is taken for the unit."""
+    medians.update(sql.fetch(MEDIANS))
+
+
+medians: dict[str, float] = {}  # micro-credits, by family
 served: Counter[UUID] = Counter()  # what each executor was given by this process: ties go by weight
 
 

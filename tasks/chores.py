@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import structlog
 from django.contrib.sessions.backends.db import SessionStore
 
+from admin_integrations import probes
 from genpulse import sql
 from genpulse.auth import tokens
 from genpulse.http import idempotency
 from media import services as media
-from tasks import publish
+from tasks import keeping, publish
 from wallet import services as wallet
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,12 @@ CHORES: dict[str, ChoreSpec] = {
     "spent-tokens": ChoreSpec(86400, tokens.purge_spent),
     "media-sweep": ChoreSpec(60, media.sweep),
     "thumbnails": ChoreSpec(30, media.make_missing_thumbnails),
+    "probes": ChoreSpec(30, probes.check_all),
+    "contents": ChoreSpec(30, keeping.purge_contents),
+    "events": ChoreSpec(3600, keeping.drop_old_events),
+    "deliveries": ChoreSpec(3600, keeping.drop_old_deliveries),
+    "dead-letters": ChoreSpec(3600, keeping.drop_dead_letters),
+    "workers": ChoreSpec(3600, keeping.forget_workers),
 }
 
 SEED = (

@@ -218,6 +218,11 @@ class Task(models.Model):
             ),
             models.Index(fields=["route"], name="task_blocked", condition=Q(status=Status.BLOCKED)),
             models.Index(
+                fields=["status"],
+                name="task_suspect",
+                condition=Q(crashes__gte=2, finished_at__isnull=True),
+            ),
+            models.Index(
                 fields=["start_deadline"],
                 name="task_start_deadline",
                 condition=Q(

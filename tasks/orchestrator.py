@@ -5,6 +5,8 @@
     poll     every replica  vendor jobs whose next look is due
     reap     every replica  dead workers, lost messages, deadlines
     chores   every replica  slow periodic work, claimed as rows
+    medians  every replica  what a task of each family costs, for fair shares
+    alone    leader only    the quarantine worker, when suspect tasks wait for it
 
 Any number of replicas may run. The database decides who leads; Redis being away costs a tick.
 """
@@ -22,11 +24,13 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
 from admin_integrations import fleet
+from genpulse import meters
 from genpulse.config import config
 from genpulse.events import bells
 from tasks import admission, blocking, chores, publish, timers
 from tasks.leader import Lease
 from tasks.lifecycle import Applied
+from tasks.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
 ROUND_PAUSE = 0.005  # rounds are coalesced to one per 5 ms
@@ -50,12 +54,15 @@ class Orchestrator:
         self.bell = threading.Event()
         self.lease = Lease()
         self.leading = False
+        self.quarantine = Quarantine()
 
     def run(self) -> None:
         loops = [
             Loop("poll", config.tick_poll, timers.due),
             Loop("reap", config.tick_reap, self.reap),
             Loop("chores", min(config.tick_chores, 5), chores.claim),
+            Loop("medians", config.tick_chores, admission.refresh_medians),
+            Loop("alone", config.tick_reap, self.isolate),
         ]
         threads = [
             threading.Thread(target=self._every, args=[loop], name=loop.name) for loop in loops
@@ -75,10 +82,14 @@ class Orchestrator:
     @staticmethod
     def reap() -> None:
         timers.wake()
-        timers.reap()
-        timers.republish()
+        meters.healed.labels("lease_expired").inc(timers.reap())
+        meters.healed.labels("lost_message").inc(timers.republish())
         timers.expire()
         timers.end_races()
+
+    def isolate(self) -> None:
+        if self.leading:
+            self.quarantine.ensure()
 
     def _every(self, loop: Loop) -> None:
         while not self.stopping.wait(loop.tick):
@@ -106,7 +117,7 @@ class Orchestrator:
 
     def round(self) -> Sequence[Applied]:
         """One round as the leader; nothing as anybody else."""
-        with transaction.atomic():
+        with meters.admit_seconds.time(), transaction.atomic():
             self.leading = self.lease.hold()
             return admission.admit() if self.leading else []
 
@@ -136,7 +147,8 @@ def messages(admitted: Sequence[Applied]) -> list[publish.Message]:
 def guarded(name: str, run: Callable[[], object]) -> None:
     """A loop survives what one of its rounds meets; the database is asked again next tick."""
     try:
-        run()
+        with meters.tick_seconds.labels(name).time():
+            run()
     except DatabaseError as error:
         log.warning("loop.database", loop=name, error=type(error).__name__)
         connection.close()

@@ -9,6 +9,7 @@ claim --> adapter.submit --> Completed --> Succeed (no files) or Done (files: fe
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from providers.base import (
     Secret,
 )
 from providers.http import Session
-from tasks import failures, live, publish, results
+from tasks import failures, live, publish, results, watching
 from tasks.desk import Desk, Holding, desk
 from tasks.inputs import inputs_of
 from tasks.moves import (
@@ -72,6 +73,7 @@ def perform(at: Desk, work: Work, held: Holding) -> tuple[str, Any]:
     provider = registry.get(work.provider)
     try:
         with calling(work, held, at) as call:
+            watch = watching.open_watch(at, work, partial(executor_info, work))
             answer = provider.submit(call)
     except Aborted as abort:
         return "aborted", at.recorder.record(aborted(work, held, provider, abort))
@@ -87,7 +89,10 @@ def perform(at: Desk, work: Work, held: Holding) -> tuple[str, Any]:
             external_id=answer.external_id,
             poll_after=answer.poll_after if answer.poll_after is not None else config.poll_min,
         )
-        return "accepted", at.recorder.record(accept)
+        moved = at.recorder.record(accept)
+        if watch is not None:
+            watch.follow(work, answer.external_id, moved)
+        return "accepted", moved
     return "done", complete(at, work, answer)
 
 
@@ -186,7 +191,10 @@ def calling(work: Work, held: Holding, at: Desk, *, seconds: float | None = None
     if held.reason:  # it was taken back between the claim and here
         raise Aborted(held.reason)
     try:
-        yield call_of(work, held, session.bind(provider, executor_info(work, session)), emit)
+        info = session.bind(provider, executor_info(work, session))
+        yield call_of(
+            work, held, info, emit, client_id=watching.client_id(at.name, work.executor_id)
+        )
     finally:
         emit.close()
 
@@ -214,7 +222,9 @@ def options(work: Work) -> dict[str, Any]:
     return common | ({"chat_timeout": seconds} if seconds else {}) | dict(work.config)
 
 
-def call_of(work: Work, held: Holding, executor: ExecutorInfo, emit: Emit) -> Call:
+def call_of(
+    work: Work, held: Holding, executor: ExecutorInfo, emit: Emit, *, client_id: str
+) -> Call:
     model, params = registry.params_for(
         work.provider, work.model, work.input, sent=bool(work.external_id)
     )
@@ -233,7 +243,7 @@ def call_of(work: Work, held: Holding, executor: ExecutorInfo, emit: Emit) -> Ca
         sending=executor.http.sending,
         external_id=work.external_id or None,
         stream=work.stream,
-        client_id=f"{config.worker_id}:{work.executor_id.hex[:8]}",
+        client_id=client_id,
     )
 
 

@@ -163,6 +163,8 @@ def _succeed(job: Work, assets: list[Asset]) -> str:
             ]
         )
         if done.ok and done.task and done.task.status == "succeeded":
+            for asset in assets:
+                asset.expires_at = done.task.purge_at  # they go with the task's bodies
             media.insert_many(assets)
             stored = True
         else:

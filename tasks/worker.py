@@ -60,6 +60,8 @@ def run_io(*, quarantine: bool = False) -> None:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         threading.Thread(target=watch_memory, name="memory", daemon=True).start()
+        if quarantine:
+            threading.Thread(target=watch_idleness, name="idleness", daemon=True).start()
 
     start(name, names, ["--pool=threads", f"--concurrency={threads}"])
 
@@ -121,4 +123,14 @@ def watch_memory() -> None:
     while process.memory_info().rss < config.worker_max_rss:
         time.sleep(RSS_EVERY)
     log.warning("worker.too_large", rss=process.memory_info().rss)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def watch_idleness() -> None:
+    """The quarantine worker goes when nobody needs it any more."""
+    at, used = desk(), time.monotonic()
+    while time.monotonic() - used < config.quarantine_idle:
+        time.sleep(min(config.quarantine_idle / 4, 1))
+        if at.held:
+            used = time.monotonic()
     os.kill(os.getpid(), signal.SIGTERM)

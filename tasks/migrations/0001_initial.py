@@ -531,6 +531,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="task",
             index=models.Index(
+                condition=models.Q(("crashes__gte", 2), ("finished_at__isnull", True)),
+                fields=["status"],
+                name="task_suspect",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="task",
+            index=models.Index(
                 condition=models.Q(
                     ("start_deadline__isnull", False),
                     ("started_at__isnull", True),
