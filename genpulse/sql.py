@@ -7,6 +7,7 @@ from typing import Any
 from django.db import connection
 
 Row = Sequence[Any]
+Parameters = Sequence[Any] | Mapping[str, Any]
 
 
 def unnest(types: Mapping[str, str], alias: str = "new") -> str:
@@ -28,14 +29,11 @@ def insert(table: str, types: Mapping[str, str], rows: Sequence[Row]) -> None:
         execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {source}", columns(rows))  # noqa: S608
 
 
-def execute(statement: str, parameters: Sequence[Any] = ()) -> int:
+def execute(statement: str, parameters: Parameters = ()) -> int:
     """Run one statement; the number of rows it touched."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return int(cursor.rowcount)
-
-
-Parameters = Sequence[Any] | Mapping[str, Any]
 
 
 def fetch(statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:

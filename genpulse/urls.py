@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from genpulse import front, health
+from genpulse import front, health, metrics
 from genpulse.http import openapi
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("health", health.health),
     path("healthz", health.healthz),
     path("ready", health.ready),
+    path("metrics", metrics.metrics),
     path("docs", front.swagger),
     path("docs/errors", front.error_codes),
     path("openapi.json", openapi.openapi),

@@ -22,6 +22,7 @@ from genpulse import sql
 from genpulse.events.bells import ring_admit
 from genpulse.events.log import NewEvent, append
 from genpulse.money import to_credits
+from tasks import counting
 from tasks.models import TERMINAL, Batch, Stage, Status
 from tasks.moves import Cancel, Canceled, Move, Settle, Succeed
 from tasks.state import MUTABLE, AttemptChange, NewAttempt, Step, TaskState
@@ -183,6 +184,7 @@ class Group:
             return Applied(move, False, None)
         step = self._raced(move, task).step(task, self.now)
         if step is None:
+            counting.refused(move)
             return Applied(move, False, task)
         step.task = self._number(step)
         self.after[task.id] = step.task
@@ -233,6 +235,7 @@ class Group:
         ]
         self._write_batches(ended)
         self._settle(ended)
+        transaction.on_commit(partial(counting.written, self.steps, ended), robust=True)
         if ended or any(step.attempt or step.task.status == Status.QUEUED for step in self.steps):
             transaction.on_commit(ring_admit, robust=True)
 

@@ -17,7 +17,7 @@ import structlog
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
-from genpulse import sql
+from genpulse import meters, sql
 from genpulse.config import config
 from genpulse.ids import new_id
 from tasks import work
@@ -147,6 +147,7 @@ class Recorder:
     @staticmethod
     def _apply(group: Sequence[Entry]) -> None:
         moves = [entry.move() if callable(entry.move) else entry.move for entry in group]
+        meters.group_size.observe(len(moves))
         done = apply(moves)
         claims = [result.move for result in done if result.ok and isinstance(result.move, Start)]
         loaded = work.load([(claim.task_id, claim.attempt) for claim in claims])

@@ -1,6 +1,5 @@
 """From an adapter's answer to rows: usage, cost, the kept result, the output of the task."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +42,9 @@ def usage_of(answer: Completed) -> dict[str, float]:
 def sane(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return math.isfinite(value) and 0 <= value <= LARGEST_USAGE
+    return (
+        0 <= value <= LARGEST_USAGE
+    )  # false for NaN and infinity, and safe for integers of any size
 
 
 def vendor_cost(work: Work, answer: Completed, usage: Mapping[str, float]) -> int | None:

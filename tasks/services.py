@@ -14,7 +14,7 @@ from django.db import transaction
 from psycopg.types.json import Jsonb
 
 from admin_integrations import fleet
-from genpulse import sql
+from genpulse import meters, sql
 from genpulse.auth.models import Account
 from genpulse.config import config
 from genpulse.errors import (
@@ -141,6 +141,8 @@ def write(actor: Actor, made: Sequence[Draft], batch: BatchSpec | None = None) -
             media.insert_many(draft.files)
     wallet.freeze_many([row.freeze() for row in rows if row.hold_id])
     transaction.on_commit(ring_admit, robust=True)
+    for draft in made:
+        meters.submitted.labels(draft.target.family, actor.source).inc()
     return [row.id for row in rows]
 
 

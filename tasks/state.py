@@ -20,6 +20,7 @@ class TaskState:
     family: str = ""
     provider: str = ""
     task_type: str = ""
+    source: str = ""
     priority: int = 1
     max_attempts: int = 5
     hold_id: UUID | None = None

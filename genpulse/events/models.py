@@ -25,11 +25,19 @@ class CurrentXid(Func):
     output_field = Xid8Field()
 
 
+class OldestXid(Func):
+    """The oldest transaction that is still open."""
+
+    template = "pg_snapshot_xmin(pg_current_snapshot())"
+    output_field = Xid8Field()
+
+
 class Event(models.Model):
     """Something that happened to an owner's object. `account` null: operators only."""
 
     id = models.BigAutoField(primary_key=True)
     xid = Xid8Field(db_default=CurrentXid())
+    floor = Xid8Field(db_default=OldestXid())  # when it was written; see `genpulse.events.cursors`
     account = models.ForeignKey(
         "accounts.Account", null=True, on_delete=models.CASCADE, db_index=False, related_name="+"
     )

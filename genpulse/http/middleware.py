@@ -4,6 +4,7 @@
 """
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.text import compress_string
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from genpulse import meters
 from genpulse.errors import BodyTooLarge, MalformedHeader
 from genpulse.http import problems
 from genpulse.http.asgi import TOO_LARGE
@@ -61,6 +63,7 @@ class DoorMiddleware:
 def enter(request: HttpRequest) -> HttpResponse | None:
     """Prepare the request; an answer when it must not go further."""
     given = request.META.get("HTTP_X_REQUEST_ID", "")
+    request.started = time.monotonic()  # type: ignore[attr-defined]
     request.id = given if REQUEST_ID.fullmatch(given) else str(new_id())  # type: ignore[attr-defined]
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request.id)  # type: ignore[attr-defined]
@@ -84,6 +87,7 @@ def _one_spelling(request: HttpRequest) -> None:
 def leave(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Finish the headers, and compress what is worth it."""
     response.headers["X-Request-ID"] = request.id  # type: ignore[attr-defined]
+    _count(request, response)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     kind = response.headers.get("Content-Type", "")
     if "json" in kind:
@@ -95,6 +99,17 @@ def leave(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         _compress(request, response)
         response.headers["Content-Length"] = str(len(response.content))
     return response
+
+
+def _count(request: HttpRequest, response: HttpResponseBase) -> None:
+    """The route as it is registered, so that ids do not become labels."""
+    match = request.resolver_match
+    route = match.route if match else "unknown"
+    door = route.split("/", 1)[0] or "root"
+    method = request.method or ""
+    meters.http_requests.labels(door, route, method, str(response.status_code)).inc()
+    taken = time.monotonic() - request.started  # type: ignore[attr-defined]
+    meters.http_seconds.labels(door, route, method).observe(taken)
 
 
 class BodyLimitMiddleware:

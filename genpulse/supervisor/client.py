@@ -1,5 +1,6 @@
 """Talking to the supervisor of an instance through its control socket."""
 
+import os
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -13,6 +14,15 @@ class ProcessInfo(TypedDict):
     pid: int | None
     state: str
     restarts: int
+
+
+def start(name: str) -> bool:
+    """Ask the supervisor this process runs under for a program on demand; False without one, or when it runs."""
+    socket = os.environ.get("GENPULSE_SUPERVISOR")
+    try:
+        return socket is not None and Supervisor(Path(socket)).start(name)
+    except OSError:
+        return False
 
 
 class Supervisor:

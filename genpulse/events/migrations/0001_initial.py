@@ -23,6 +23,12 @@ class Migration(migrations.Migration):
                         db_default=genpulse.events.models.CurrentXid()
                     ),
                 ),
+                (
+                    "floor",
+                    genpulse.events.models.Xid8Field(
+                        db_default=genpulse.events.models.OldestXid()
+                    ),
+                ),
                 ("type", models.CharField(max_length=40)),
                 ("data", models.JSONField()),
                 ("at", models.DateTimeField()),

@@ -1,0 +1,56 @@
+"""`/metrics` under the names of docs/metrics.md, moved by what really happened."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from genpulse.config import config
+from tests.integration.cast import caller, nobody
+from tests.integration.stack import all_ended, sandbox
+from wallet import services as wallet
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+
+
+def scrape() -> dict[str, float]:
+    text = nobody().get("/metrics").content.decode()
+    found = re.findall(r"^(genpulse_\S+?)(\{.*\})? ([\d.e+-]+)$", text, re.MULTILINE)
+    return {name + labels: float(value) for name, labels, value in found}
+
+
+def test_a_task_moves_the_meters(stack):
+    sandbox()
+    alice = caller("alice")
+    wallet.deposit(alice.user.account_id, 10**9, reason="test")
+    ended = 'genpulse_tasks_total{family="sandbox",provider="sandbox",source="native",status="succeeded"}'
+    before = scrape().get(ended, 0)
+    body = {"model": "sandbox-text", "input": {"prompt": "x", "sandbox": {"latency": 0}}}
+    all_ended([alice.post("/api/v1/tasks", body).json()["id"] for _ in range(3)])
+    after = scrape()
+    assert after[ended] == before + 3
+    assert after['genpulse_wallet_credits_total{kind="charged"}'] == pytest.approx(0.3)
+    assert after['genpulse_executor_slots{executor="sandbox-1",provider="sandbox"}'] == 8
+    assert sum(value for name, value in after.items() if "worker_threads" in name) > 0
+
+
+def test_every_documented_metric_exists(db):
+    sandbox()
+    text = nobody().get("/metrics").content.decode()
+    exposed = set(re.findall(r"^# TYPE (genpulse_\w+) ", text, re.MULTILINE))
+    documented = set(re.findall(r"`(genpulse_\w+)`", DOCUMENT.read_text()))
+    counted = {name.removesuffix("_total") for name in exposed} | exposed
+    later = {"genpulse_ws_connections", "genpulse_audit_violations"}
+    assert {name for name in documented if name.removesuffix("_total") not in counted} <= later | {
+        name for name in documented if name.endswith(("_seconds", "_size", "_total"))
+    }
+    assert "genpulse_tasks_active" in documented & exposed
+
+
+def test_production_asks_who_scrapes(db, monkeypatch):
+    monkeypatch.setattr(config, "environment", "production")
+    monkeypatch.setattr(config, "metrics_token", "m" * 40)
+    assert nobody().get("/metrics").status_code == 401
+    assert nobody().get("/metrics", Authorization="Bearer " + "m" * 40).status_code == 200
+    assert caller("bob").get("/metrics").status_code == 403
+    assert caller("root", "admin").get("/metrics").status_code == 200
