@@ -14,7 +14,7 @@ import pytest
 from genpulse.cli.instance import Instance
 from genpulse.cli.launch import stop
 from genpulse.embedded.system import child_command, wait_until
-from genpulse.supervisor import Program, write_configuration
+from genpulse.supervisor import Program, start, write_configuration
 from tests.conftest import HOME
 
 
@@ -70,6 +70,22 @@ def test_some_programs_start_only_when_asked(instance: Instance) -> None:
     until(lambda: find(instance, "late")["pid"])
     assert not instance.supervisor.start("late")
     assert not instance.supervisor.start("unheard of")
+
+
+def test_a_process_asks_for_another_one(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENPULSE_SUPERVISOR", str(instance.socket))
+    assert start("spare")
+    until(lambda: find(instance, "spare")["pid"])
+    assert not start("spare")
+
+
+def test_without_a_supervisor_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GENPULSE_SUPERVISOR", raising=False)
+    assert not start("spare")
+    monkeypatch.setenv("GENPULSE_SUPERVISOR", str(HOME / "nobody.sock"))
+    assert not start("spare")
 
 
 def test_a_second_supervisor_is_refused(instance: Instance) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeGuard
 
 import pytest
 import structlog
@@ -144,7 +145,7 @@ def test_every_field_our_code_logs_is_a_known_one():
     assert unknown == set()
 
 
-def logs(node):
+def logs(node: ast.AST) -> TypeGuard[ast.Call]:
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
