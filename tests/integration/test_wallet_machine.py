@@ -206,7 +206,7 @@ class WalletMachine(RuleBasedStateMachine):
     def expire(self, hold_id: UUID) -> None:
         """Time passes for one hold; only an open one that no task adopted comes back."""
         Hold.objects.filter(pk=hold_id, expires_at__isnull=False).update(
-            expires_at=Now() - timedelta(seconds=1)
+            expires_at=Now() - timedelta(days=1)
         )
         claim = self.claims[hold_id]
         due = claim.status == "open" and not claim.task

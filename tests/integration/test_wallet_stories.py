@@ -239,7 +239,7 @@ def test_a_forgotten_hold_comes_back_and_an_adopted_one_does_not():
     )
     assert services.release_expired_holds() == 0
 
-    Hold.objects.filter(pk=forgotten).update(expires_at=Now() - timedelta(seconds=1))
+    Hold.objects.filter(pk=forgotten).update(expires_at=Now() - timedelta(days=1))
     assert services.release_expired_holds() == 1
 
     assert (has(alice), Hold.objects.get(pk=adopted).status) == ((7, 3), "open")
