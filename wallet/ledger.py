@@ -14,7 +14,7 @@ import psycopg
 from django.db import IntegrityError
 
 from genpulse import sql
-from genpulse.errors import HoldAlreadyResolved, InsufficientCredits
+from genpulse.errors import HoldAlreadyResolved, InsufficientCredits, Problem
 from genpulse.events.log import NewEvent, announce
 from genpulse.ids import new_id
 from genpulse.money import to_credits
@@ -92,17 +92,21 @@ def _call(statement: str, parameters: Sequence[Any]) -> list[Posted]:
     try:
         posted = [Posted(*row) for row in sql.fetch(statement, parameters)]
     except IntegrityError as error:
-        raise _refusal(error) from None
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        raise refusal from None
     announce(NewEvent(account=line.account_id, type="wallet", task=line.task_id) for line in posted)
     return posted
 
 
-def _refusal(error: IntegrityError) -> Exception:
+def _refusal(error: IntegrityError) -> Problem | None:
+    """What the functions refuse on purpose; None for a constraint that a bug ran into."""
     diagnosis = cast(psycopg.Error, error.__cause__).diag
     if diagnosis.constraint_name == "hold_not_open":
         return HoldAlreadyResolved()
     if diagnosis.constraint_name != "wallet_not_covered":
-        return error
+        return None
     amounts = (diagnosis.message_detail or "").split()
     required, available = (to_credits(int(amount)) for amount in amounts)
     detail = f"This needs {required} credits; {available} are available."
