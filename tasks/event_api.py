@@ -1,0 +1,108 @@
+"""The events of a task and of a batch: as a list, as a long poll, as a stream."""
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.utils import timezone
+from pydantic import BaseModel, ConfigDict, Field
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from genpulse.config import config
+from genpulse.errors import CursorExpired, ValidationFailed
+from genpulse.events.cursors import START, Cursor
+from genpulse.http.parsing import Flag
+from tasks import events
+from tasks.api import TaskDoor
+from tasks.batch_api import BatchDoor
+from tasks.events import Stored
+from tasks.models import TERMINAL, Batch, Task
+
+
+class EventsQuery(BaseModel):
+    """`wait` in seconds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    limit: int = Field(100, ge=1, le=100)
+    wait: int | None = Field(None, ge=1, le=30)
+    stream: Flag = False
+
+
+class TaskEventsQuery(EventsQuery):
+    after: int = Field(0, ge=0, lt=2**31)
+
+
+class BatchEventsQuery(EventsQuery):
+    after: str | None = Field(None, max_length=200)
+
+
+class TaskEvents(TaskDoor):
+    """What happened to a task, by `seq`."""
+
+    queries: ClassVar[dict[str, type[BaseModel]]] = {"GET": TaskEventsQuery}
+
+    def get(self, request: Request, id_: str) -> Response:
+        asked = self.query(TaskEventsQuery)
+        return Response(self.page(self.task(id_), asked))
+
+    def page(self, task: Task, asked: TaskEventsQuery) -> dict[str, Any]:
+        """One seq after the other: a task that began later than the reader left off has lost some."""
+        key = (task.id, asked.after)
+        found = events.of_tasks([key], asked.limit)[key]
+        check_kept(task, asked.after, found)
+        admin = self.credential.has("admin")
+        return {
+            "items": [event.shown(admin=admin) for event in found],
+            "last_seq": found[-1].seq if found else asked.after,
+            "terminal": task.status in TERMINAL,
+        }
+
+
+def check_kept(task: Task, after: int, found: list[Stored]) -> None:
+    """Raises CursorExpired when events behind `after` were removed."""
+    first = found[0].seq if found else None
+    if task.seq > after and first != after + 1:
+        raise CursorExpired
+
+
+class BatchEvents(BatchDoor):
+    """What happened to a batch and its tasks, by cursor."""
+
+    queries: ClassVar[dict[str, type[BaseModel]]] = {"GET": BatchEventsQuery}
+
+    def get(self, request: Request, id_: str) -> Response:
+        asked = self.query(BatchEventsQuery)
+        batch = self.batch(id_)
+        return Response(self.page(batch, place_in(batch, asked.after), asked))
+
+    def page(self, batch: Batch, after: Cursor, asked: BatchEventsQuery) -> dict[str, Any]:
+        key = (batch.id, after)
+        page = events.of_batches([key], asked.limit)[key]
+        found, admin = page.events, self.credential.has("admin")
+        return {
+            "items": [event.shown(admin=admin) for event in found],
+            "last_cursor": str(found[-1].cursor) if found else asked.after,
+            "terminal": batch.open == 0 and not page.early,
+        }
+
+
+def place_in(batch: Batch, after: str | None) -> Cursor:
+    """Where a client has read up to. Raises ValidationFailed, CursorExpired."""
+    if after is not None:
+        return kept_cursor(after)
+    long_ago = timezone.now() - timedelta(seconds=config.event_retention)
+    if batch.finished_at is not None and batch.finished_at < long_ago:
+        raise CursorExpired
+    return START
+
+
+def kept_cursor(text: str) -> Cursor:
+    """Raises ValidationFailed, CursorExpired."""
+    try:
+        cursor = Cursor.parse(text)
+    except ValueError:
+        raise ValidationFailed.of("after", "format", "want the id of an event") from None
+    if cursor.expired:
+        raise CursorExpired
+    return cursor
