@@ -36,6 +36,7 @@ CLOSE_ORPHAN = """
 UPDATE tasks_attempt SET stage = 'closed', next_poll_at = NULL, late = true, finished_at = now(),
   vendor_cost = coalesce(%s, vendor_cost) WHERE task_id = %s AND number = %s AND stage = 'accepted'
 """
+TAKEN = "SELECT 1 FROM tasks_attempt WHERE executor_id = %s AND external_id = %s AND task_id <> %s LIMIT 1"
 SENT_BEFORE = (
     "SELECT count(*) FROM tasks_attempt WHERE task_id = %s AND number < %s AND possible_cost"
 )
@@ -46,6 +47,9 @@ def poll(keys: Sequence[Key]) -> str:
     at = desk()
     found = at.recorder.ask(lambda: work.load(keys)).result(runner.RECORD_PATIENCE)
     waiting = [one for one in found.values() if one.stage == Stage.ACCEPTED]
+    for one in waiting:
+        if one.late and one.age > ORPHAN_SECONDS:
+            close_orphan(at, one, None)
     if not waiting:
         return "refused"
     provider = registry.get(waiting[0].provider)
@@ -125,7 +129,7 @@ def finished(at: Desk, one: Work, state: Completed | ProviderError) -> None:
     at.recorder.record(failures.move_for(one, fault))
 
 
-def close_orphan(at: Desk, one: Work, state: Completed | ProviderError) -> None:
+def close_orphan(at: Desk, one: Work, state: Completed | ProviderError | None) -> None:
     """Its cost is booked for the operator; nobody is charged and nothing is stored."""
 
     def book() -> None:
@@ -166,13 +170,20 @@ def looked_up(provider: Provider, call: Call) -> Accepted | Completed | Absent |
 
 def conclusion(one: Work, answer: Accepted | Absent | None) -> Move | Callable[[], Move]:
     if isinstance(answer, Accepted):
-        wait = answer.poll_after if answer.poll_after is not None else config.poll_min
-        return Accept(**one.ids, external_id=answer.external_id, poll_after=wait)
+        return lambda: adopted(one, answer)
     if one.cancel_requested:
         return Canceled(**one.ids, possible_cost=answer is None)
     if isinstance(answer, Absent):
         return Resend(**one.ids)
     return lambda: undecided(one)
+
+
+def adopted(one: Work, answer: Accepted) -> Move:
+    """The job that was found is ours, unless another task has it: look-ups by content can meet a twin."""
+    if sql.fetch(TAKEN, [one.executor_id, answer.external_id, one.task_id]):
+        return undecided(one)
+    wait = answer.poll_after if answer.poll_after is not None else config.poll_min
+    return Accept(**one.ids, external_id=answer.external_id, poll_after=wait)
 
 
 def undecided(one: Work) -> Move:

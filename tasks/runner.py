@@ -168,7 +168,7 @@ def aborted(
 ) -> Move | Callable[[], Move]:
     """The call was cut from outside; what may follow depends on whether a paid request may have left."""
     if abort.reason == "canceled":
-        return Canceled(**work.ids)
+        return Canceled(**work.ids, possible_cost=held.sent)
     if held.sent and provider.retry_submit not in failures.REPEATABLE:
         message = "The worker stopped while the request was on its way."
         return Unknown(**work.ids, fault=Fault(kind="unknown_outcome", message=message))

@@ -93,6 +93,7 @@ CONTENT = {
     "prompt": "text",
     "price": "jsonb",
 }
+REOPEN = "UPDATE tasks_batch SET open = open + %s, finished_at = NULL WHERE id = %s"
 WAITING_COUNT = "SELECT count(*) FROM tasks_task WHERE account_id = %s AND finished_at IS NULL"
 SPENT = """
 SELECT coalesce(sum(CASE WHEN finished_at IS NULL THEN quoted ELSE charged END), 0)::bigint FROM tasks_task
@@ -120,8 +121,16 @@ def submit(actor: Actor, body: TaskBody) -> UUID:
         return write(actor, [made])[0]
 
 
-def write(actor: Actor, made: Sequence[Draft], batch: BatchSpec | None = None) -> list[UUID]:
+def write(
+    actor: Actor,
+    made: Sequence[Draft],
+    batch: BatchSpec | None = None,
+    *,
+    joins: UUID | None = None,
+) -> list[UUID]:
     """Store drafts in the caller's transaction, with their holds and first events; the ids, in order.
+
+    `batch`: make one for them; `joins`: they take places in this one, which opens again.
 
     All or nothing: raises InsufficientCredits, TooManyWaiting, BudgetExceeded.
     """
@@ -130,7 +139,7 @@ def write(actor: Actor, made: Sequence[Draft], batch: BatchSpec | None = None) -
     _check_waiting(account, len(made))
     _check_budgets(actor, account, price)
     now: datetime = sql.fetch("SELECT now()")[0][0]
-    batch_id = _write_batch(actor, made, batch, price, now) if batch else None
+    batch_id = _write_batch(actor, made, batch, price, now) if batch else joins
     rows = [Row(actor, one, batch_id, now) for one in made]
     _insert(rows)
     append([row.event() for row in rows])
@@ -139,6 +148,8 @@ def write(actor: Actor, made: Sequence[Draft], batch: BatchSpec | None = None) -
             for file in draft.files:
                 file.account_id = actor.account_id
             media.insert_many(draft.files)
+    if joins:
+        sql.execute(REOPEN, [len(rows), joins])
     wallet.freeze_many([row.freeze() for row in rows if row.hold_id])
     transaction.on_commit(ring_admit, robust=True)
     for draft in made:

@@ -5,26 +5,30 @@ is waited for; a vendor link that died is asked for anew; only when neither can 
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 
+from genpulse import sql
+from genpulse.config import config
 from genpulse.errors import MediaRejected, UrlNotAllowed
 from media import services as media
 from media.services import Asset
 from providers import registry
-from providers.base import Provider
+from providers.base import Completed, Provider, ProviderError
 from providers.http import Session, origin_of
-from tasks import results, work
+from tasks import live, results, work
+from tasks.desk import Holding
 from tasks.lifecycle import apply
-from tasks.models import Stage
 from tasks.moves import AttemptFailed, GiveUp, StorageDown, Succeed, error
 from tasks.policy import Fault
-from tasks.runner import executor_info
+from tasks.runner import call_of, executor_info
 from tasks.work import Work
 from wallet import pricing
 
@@ -32,7 +36,17 @@ log = structlog.get_logger(__name__)
 LARGEST = 2 << 30
 SECONDS = 300.0
 RETRY_IN = 5.0
-LINKS_LIVE = 24 * 3600.0  # how long a dead link is asked for again
+TEMPORARY = frozenset({"transient", "overloaded", "rate_limited"})
+
+CLAIM = """
+UPDATE tasks_attempt SET lease_until = now() + make_interval(secs => %s)
+WHERE task_id = %s AND number = %s AND stage = 'done' AND (lease_until IS NULL OR lease_until < now())
+RETURNING 1
+"""
+RENEW = """
+UPDATE tasks_attempt SET lease_until = now() + make_interval(secs => %s)
+WHERE task_id = %s AND number = %s AND stage = 'done'
+"""
 
 
 class ResultLost(Exception):
@@ -40,21 +54,81 @@ class ResultLost(Exception):
 
 
 def run(task_id: UUID, attempt: int) -> str:
-    """One fetch job; a second copy finds nothing to do."""
-    found = work.load([(task_id, attempt)]).get((task_id, attempt))
-    if found is None or found.replaced or found.stage != Stage.DONE or found.result is None:
+    """One fetch job; a second copy finds nothing to do while the first one works."""
+    if not sql.fetch(CLAIM, [config.lease_seconds, task_id, attempt]):
         return "refused"
+    found = work.load([(task_id, attempt)]).get((task_id, attempt))
+    if found is None or found.replaced or found.result is None:
+        return "refused"
+    with leased(found):
+        return store(found)
+
+
+def store(job: Work) -> str:
+    result = cast("dict[str, Any]", job.result)
     try:
-        assets = prepare_all(found, found.result["outputs"])
+        assets = prepare_fresh(job, result["outputs"])
     except MediaRejected as rejected:
-        return _fail(found, "result_rejected", rejected.detail)
+        return _fail(job, "result_rejected", rejected.detail)
     except ResultLost:
-        return _give_up(found)
+        return _give_up(job)
     except OSError as problem:
         log.warning("storage.unavailable", error=type(problem).__name__)
-        apply([StorageDown(task_id=task_id, attempt=attempt, retry_in=RETRY_IN)])
+        apply([StorageDown(**job.ids, retry_in=RETRY_IN)])
         return "storage unavailable"
-    return _succeed(found, assets)
+    return _succeed(job, assets)
+
+
+@contextmanager
+def leased(job: Work) -> Iterator[None]:
+    """Keep other copies away while this one works; when it dies, they may go on after the lease."""
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(config.heartbeat_seconds):
+            sql.execute(RENEW, [config.lease_seconds, job.task_id, job.attempt])
+        connection.close()
+
+    thread = threading.Thread(target=renew, name="storing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def prepare_fresh(job: Work, outputs: Sequence[Mapping[str, Any]]) -> list[Asset]:
+    """The assets; where a vendor's link has died, by the links it gives now. Raises ResultLost."""
+    try:
+        return prepare_all(job, outputs)
+    except ResultLost:
+        again = asked_again(job)
+        if again is None:
+            raise
+        return prepare_all(job, again)
+
+
+def asked_again(job: Work) -> Sequence[Mapping[str, Any]] | None:
+    """The outputs of an accepted job as the vendor lists them now; None when it cannot say."""
+    if not job.external_id:
+        return None
+    session = Session(job.base_url, deadline=time.monotonic() + config.poll_max)
+    provider = registry.get(job.provider)
+    info = session.bind(provider, executor_info(job, session))
+    held = Holding(job, sent=True)
+    call = call_of(job, held, info, live.emitter(job, held), client_id="")
+    try:
+        for update in provider.poll([call]):
+            if isinstance(update.state, Completed):
+                usage = results.usage_of(update.state)
+                return cast(
+                    "list[dict[str, Any]]", results.keep(job, update.state, usage)["outputs"]
+                )
+    except ProviderError as problem:
+        if problem.kind in TEMPORARY:
+            raise OSError("the provider cannot be asked now") from problem
+    return None
 
 
 def prepare_all(job: Work, outputs: Sequence[Mapping[str, Any]]) -> list[Asset]:
@@ -86,8 +160,12 @@ def prepare_all(job: Work, outputs: Sequence[Mapping[str, Any]]) -> list[Asset]:
 def opened(job: Work, output: Mapping[str, Any]) -> Any:
     """The bytes of one output: those the adapter handed over, or those behind the vendor's link."""
     if output["key"]:
-        with media.open_raw(output["key"]) as raw:
-            yield raw
+        try:
+            raw = media.open_raw(output["key"])
+        except FileNotFoundError as gone:
+            raise ResultLost from gone
+        with raw as file:
+            yield file
         return
     with tempfile.TemporaryFile() as file:
         download(job, output["url"], cast("BinaryIO", file))
@@ -116,8 +194,6 @@ def download(job: Work, url: str, file: BinaryIO) -> None:
 
 
 def _own(session: Session, url: str, file: BinaryIO) -> None:
-    from providers.base import ProviderError
-
     written = 0
     try:
         with session.stream("GET", url, timeout=SECONDS) as answer:
@@ -127,7 +203,7 @@ def _own(session: Session, url: str, file: BinaryIO) -> None:
                     raise MediaRejected("The result is larger than 2 GiB.")
                 file.write(chunk)
     except ProviderError as problem:
-        if problem.kind in {"transient", "overloaded", "rate_limited"}:
+        if problem.kind in TEMPORARY:
             raise OSError("the executor cannot be read now") from problem
         raise ResultLost from problem
 

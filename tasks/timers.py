@@ -58,6 +58,7 @@ UPDATE tasks_attempt AS a SET next_poll_at = CASE a.stage
     ELSE now() + make_interval(secs => %s) END
 WHERE (a.task_id, a.number) IN (
   SELECT task_id, number FROM tasks_attempt WHERE next_poll_at <= now()
+    AND (stage <> 'done' OR lease_until IS NULL OR lease_until < now())
   ORDER BY next_poll_at LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING a.task_id, a.number, a.stage, a.family, a.executor_id, a.credential_id
 """

@@ -109,19 +109,9 @@ def retry(actor: Actor, task: Task) -> tuple[UUID, bool]:
         existing = open_retry(task)
         if existing:
             return existing, False
-        [new] = write(actor, [made])
-        if task.batch_id:
-            _take_place(task, new)
+        Task.objects.filter(pk=task.id).update(superseded=True)
+        [new] = write(actor, [made], joins=task.batch_id)
     return new, True
-
-
-def _take_place(old: Task, new: UUID) -> None:
-    """A retried child re-opens its batch."""
-    Task.objects.filter(pk=old.id).update(superseded=True)
-    Task.objects.filter(pk=new).update(batch_id=old.batch_id)
-    sql.execute(
-        "UPDATE tasks_batch SET open = open + 1, finished_at = NULL WHERE id = %s", [old.batch_id]
-    )
 
 
 def retry_failed(actor: Actor, batch: Batch) -> int:

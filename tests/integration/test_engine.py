@@ -126,3 +126,26 @@ def test_nobody_can_serve_it_until_somebody_can(stack):
     assert "gemini" in shown["phase"]
     answer = bob.post(f"/api/v1/tasks/{task['id']}/cancel").json()
     assert answer["status"] == "canceled"
+
+
+def test_retry_failed_reopens_the_batch(alice, stack):
+    body = {
+        "model": "sandbox-text",
+        "input": {"prompt": "x"},
+        "items": [
+            {"input": {"sandbox": {"latency": 0}}},
+            {"input": {"sandbox": {"fail": "bad_input"}}},
+        ],
+    }
+    batch = alice.post("/api/v1/batches", body).json()
+    all_ended([task["id"] for task in batch["tasks"]])
+    path = f"/api/v1/batches/{batch['id']}"
+    assert alice.get(path).json()["status"] == "partial"
+    again = alice.post(f"{path}/retry-failed")
+    assert [again.status_code, again.json()["status"]] == [200, "processing"]
+    fresh = again.json()["tasks"][1]["id"]
+    assert fresh != batch["tasks"][1]["id"]
+    all_ended([fresh])
+    shown = alice.get(path).json()
+    assert [shown["status"], shown["counts"]["failed"], shown["total"]] == ["partial", 1, 2]
+    assert not audit.breaches()
