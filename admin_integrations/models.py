@@ -37,6 +37,9 @@ class Executor(models.Model):
     base_url = models.CharField(max_length=500, blank=True)
     dispatch = models.CharField(max_length=8, choices=Dispatch, default=Dispatch.CELERY)
     status = models.CharField(max_length=8, choices=Wish, default=Wish.ACTIVE)
+    removing = models.BooleanField(
+        default=False, db_default=False
+    )  # gone as soon as its work has ended
     weight = models.PositiveIntegerField(default=1)
     max_concurrency = models.PositiveIntegerField(default=1)
     region = models.CharField(max_length=50, blank=True)

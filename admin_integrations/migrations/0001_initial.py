@@ -120,6 +120,7 @@ class Migration(migrations.Migration):
                         max_length=8,
                     ),
                 ),
+                ("removing", models.BooleanField(db_default=False, default=False)),
                 ("weight", models.PositiveIntegerField(default=1)),
                 ("max_concurrency", models.PositiveIntegerField(default=1)),
                 ("region", models.CharField(blank=True, max_length=50)),

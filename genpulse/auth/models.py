@@ -26,6 +26,7 @@ class Account(models.Model):
     budget_amount = models.BigIntegerField(null=True, blank=True)
     budget_window = models.CharField(max_length=5, null=True, blank=True)  # noqa: DJ001 - null: no budget
     uploads_blocked = models.BooleanField(default=False)
+    uploads_blocked_reason = models.CharField(max_length=200, blank=True, db_default="")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

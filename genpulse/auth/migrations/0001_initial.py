@@ -32,6 +32,10 @@ class Migration(migrations.Migration):
                 ("budget_amount", models.BigIntegerField(blank=True, null=True)),
                 ("budget_window", models.CharField(blank=True, max_length=5, null=True)),
                 ("uploads_blocked", models.BooleanField(default=False)),
+                (
+                    "uploads_blocked_reason",
+                    models.CharField(blank=True, db_default="", max_length=200),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
