@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 SECONDS = 15.0  # for one executor
 THREADS = 8
 UNHEALTHY_SECONDS = 120.0  # without another look it is tried again
-BUSY = frozenset({"rate_limited", "overloaded"})  # it answers, and knows us
 
 TARGETS = """
 SELECT e.id, e.name, e.type, e.base_url, e.region, e.config, k.id AS credential_id, k.ciphertext, k.base_url AS key_origin
@@ -124,7 +123,7 @@ def ask(target: Target) -> Finding:
 
 
 def _refusal(target: Target, problem: ProviderError) -> Finding:
-    if problem.kind in BUSY:
+    if problem.kind == "rate_limited":  # it answers, and knows us
         return Finding(target, "degraded", "ok", problem.message)
     login = "expired" if problem.kind == "bad_credentials" else None
     return Finding(target, "down", login, problem.message)
