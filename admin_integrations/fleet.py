@@ -82,7 +82,7 @@ class Verdict:
     executor: ExecutorView
     reason: str = "eligible"
     detail: str = ""
-    credential_id: UUID | None = None
+    credentials: tuple[UUID, ...] = ()  # the vendor keys that may be used, least used first
     probe: CooldownView | None = None  # half-open: this one task decides
 
     @property
@@ -135,7 +135,7 @@ class Fleet:
         ]
         if answers and not any(answer.eligible for answer in answers):
             answers = [
-                Verdict(executor=answer.executor, credential_id=answer.credential_id)
+                Verdict(executor=answer.executor, credentials=answer.credentials)
                 if answer.reason in HEALTH or answer.reason == "tried"
                 else answer
                 for answer in answers
@@ -155,25 +155,23 @@ class Fleet:
         reason, detail = standing_refusal(executor, route)
         if reason:
             return Verdict(executor=executor, reason=reason, detail=detail)
-        credential, why = self._credential(executor, route)
+        keys, why = self._credentials(executor, route)
         if why:
             return Verdict(executor=executor, reason=why[0], detail=why[1])
         cold = self._cooldown(executor.id, None, route.model)
         if cold and not cold.over:
             reason = cold.reason if cold.reason in HEALTH else "cooling_down"
-            return Verdict(
-                executor=executor, reason=reason, detail=cold.reason, credential_id=credential
-            )
+            return Verdict(executor=executor, reason=reason, detail=cold.reason, credentials=keys)
         if str(executor.id) in route.tried:
-            return Verdict(executor=executor, reason="tried", credential_id=credential)
-        return Verdict(executor=executor, credential_id=credential, probe=cold)
+            return Verdict(executor=executor, reason="tried", credentials=keys)
+        return Verdict(executor=executor, credentials=keys, probe=cold)
 
-    def _credential(
+    def _credentials(
         self, executor: ExecutorView, route: RouteView
-    ) -> tuple[UUID | None, tuple[str, str] | None]:
-        """The least used credential that may be used; an executor without any needs none."""
+    ) -> tuple[tuple[UUID, ...], tuple[str, str] | None]:
+        """The credentials that may be used, the least used first; an executor without any needs none."""
         if not executor.credentials:
-            return None, None
+            return (), None
         known = [self.credentials[id_] for id_ in executor.credentials if id_ in self.credentials]
         usable = [
             credential
@@ -181,11 +179,11 @@ class Fleet:
             if credential.usable and not self._banned(executor.id, credential.id, route.model)
         ]
         if not usable:
-            return None, ("no_credential", "every key is disabled, expired or used up")
+            return (), ("no_credential", "every key is disabled, expired or used up")
         warm = [c for c in usable if not self._cold(executor.id, c.id, route.model)]
         if not warm:
-            return None, ("cooling_down", "every key is cooling down")
-        return min(warm, key=lambda credential: credential.usage_count).id, None
+            return (), ("cooling_down", "every key is cooling down")
+        return tuple(c.id for c in sorted(warm, key=lambda c: c.usage_count)), None
 
     def _cold(self, executor: UUID, credential: UUID, model: str) -> bool:
         found = self._cooldown(executor, credential, model)

@@ -1,83 +1,46 @@
 """Who goes next, and where: one round of fair admission.
 
-Waiting tasks are looked at as *lanes* (route, level, tenant), enumerated by a loose index scan, so a round costs in
-the number of lanes, never in the backlog. Capacity is counted from the active attempts in the same transaction;
-nothing is kept in Redis that could be lost. Among the lanes that can be placed the level is chosen 6:3:1, then the
-tenant whose clock has run least (stride scheduling), then the oldest task.
+Free capacity drives it. Each executor with a free slot looks at the lanes it may serve, across families: it chooses
+the level by 6:3:1 (a clock for each executor and level), then the tenant that has had least (stride scheduling), then
+the oldest task. The task goes to its best executor: the one it prefers, that has its model loaded, that is least
+busy. Everything is decided from rows and written in the leader's transaction, so a new leader goes on exactly.
 """
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from admin_integrations import usage
-from admin_integrations.fleet import ExecutorView, Fleet, RouteView, Verdict, current
+from admin_integrations import states, usage
+from admin_integrations.fleet import ExecutorView, Fleet, RouteView, Verdict, current, forget
 from genpulse import sql
 from genpulse.config import config
-from tasks import routes
+from tasks.capacity import Capacity
+from tasks.lanes import PORTION, Head, Lane, Line, read_heads, read_lanes
 from tasks.lifecycle import Applied, apply
 from tasks.moves import Admit
-from tasks.state import SUSPECT_AFTER
 
 LEVEL_SHARES = (6.0, 3.0, 1.0)
 MOST_PER_ROUND = 512
-MOST_OF_A_WORKER = 0.8  # what one family may hold while another one waits
+LOADED_FIRST = 8  # so often in a row a loaded model may pass by those whose turn it is
+PROBE_SECONDS = 30.0  # half-open: one task is let through in this time, until one has succeeded
 
-LANES = """
-WITH RECURSIVE lane AS (
-  (SELECT route_id, priority, account_id FROM tasks_task WHERE status = 'queued' AND ready
-   ORDER BY route_id, priority, account_id LIMIT 1)
-  UNION ALL
-  SELECT following.* FROM lane, LATERAL (
-    SELECT route_id, priority, account_id FROM tasks_task WHERE status = 'queued' AND ready
-    AND (route_id, priority, account_id) > (lane.route_id, lane.priority, lane.account_id)
-    ORDER BY route_id, priority, account_id LIMIT 1) AS following
-)
-SELECT lane.route_id, lane.priority, lane.account_id, share.clock, account.weight, account.max_concurrency
-FROM lane JOIN tasks_route route ON route.id = lane.route_id
-JOIN accounts_account account ON account.id = lane.account_id
-LEFT JOIN tasks_share share ON share.family = route.family AND share.level = lane.priority
-  AND share.account_id = lane.account_id
-"""
-HEADS = """
-SELECT lane.place, head.id, head.quoted, head.key_id, head.crashes
-FROM unnest(%s::bigint[], %s::smallint[], %s::uuid[]) WITH ORDINALITY AS lane(route_id, priority, account_id, place),
-LATERAL (
-  SELECT id, quoted, key_id, crashes, rank FROM tasks_task
-  WHERE status = 'queued' AND ready AND route_id = lane.route_id AND priority = lane.priority
-    AND account_id = lane.account_id
-  ORDER BY rank, id LIMIT %s) AS head
-ORDER BY lane.place, head.rank, head.id
-"""
-USED = """
-SELECT executor_id, credential_id, account_id, key_id, family,
-       stage IN ('admitted', 'claimed', 'sending') AND NOT alone AS on_thread, count(*)
-FROM tasks_attempt WHERE slot GROUP BY 1, 2, 3, 4, 5, 6
-"""
-WORKERS = """
-SELECT queues, threads FROM tasks_worker
-WHERE NOT draining AND NOT quarantine AND last_seen > now() - make_interval(secs => %s)
-"""
-QUARANTINE = """
-SELECT count(*) FROM tasks_worker WHERE quarantine AND NOT draining AND last_seen > now() - make_interval(secs => %s)
-"""
-ALONE = "SELECT count(*) FROM tasks_attempt WHERE slot AND alone"
-KEY_LIMITS = "SELECT id, max_concurrency FROM accounts_apikey WHERE id = ANY(%s) AND max_concurrency IS NOT NULL"
-CLOCKS = "SELECT family, level, clock, floor FROM tasks_levelclock"
-STATES = "SELECT name, state FROM admin_integrations_familystate WHERE state <> 'active'"
+CLOCKS = "SELECT name, level, clock FROM tasks_levelclock"
 KEEP_SHARES = (
-    "INSERT INTO tasks_share (family, level, account_id, clock) SELECT family, level, account_id, clock FROM "  # noqa: S608
-    + sql.unnest({"family": "text", "level": "smallint", "account_id": "uuid", "clock": "float8"})
-    + " ON CONFLICT (family, level, account_id) DO UPDATE SET clock = excluded.clock"
+    "INSERT INTO tasks_share (provider, level, account_id, clock) SELECT provider, level, account_id, clock FROM "  # noqa: S608
+    + sql.unnest({"provider": "text", "level": "smallint", "account_id": "uuid", "clock": "float8"})
+    + " ON CONFLICT (provider, level, account_id) DO UPDATE SET clock = excluded.clock"
 )
 KEEP_CLOCKS = (
-    "INSERT INTO tasks_levelclock (family, level, clock, floor) SELECT family, level, clock, floor FROM "  # noqa: S608
-    + sql.unnest({"family": "text", "level": "smallint", "clock": "float8", "floor": "float8"})
-    + " ON CONFLICT (family, level) DO UPDATE SET clock = excluded.clock, floor = excluded.floor"
+    "INSERT INTO tasks_levelclock (name, level, clock) SELECT name, level, clock FROM "  # noqa: S608
+    + sql.unnest({"name": "text", "level": "smallint", "clock": "float8"})
+    + " ON CONFLICT (name, level) DO UPDATE SET clock = excluded.clock"
 )
+LET_THROUGH = """
+UPDATE admin_integrations_cooldown SET probing = true, until = now() + make_interval(secs => %s)
+WHERE executor_id = %s AND credential_id IS NULL AND model IN ('', %s) AND until <= now()
+"""
 MEDIANS = """
 SELECT family, percentile_cont(0.5) WITHIN GROUP (ORDER BY quoted) FROM (
   SELECT family, quoted FROM tasks_task ORDER BY id DESC LIMIT 10000) AS recent
@@ -85,122 +48,44 @@ WHERE quoted > 0 GROUP BY family
 """
 
 
-@dataclass(slots=True)
-class Head:
-    """A task at the front of a lane."""
+class Clocks:
+    """The clocks of levels (6:3:1 at each executor), and the floors that tenants back from idle start at."""
 
-    id: UUID
-    quoted: int
-    key_id: UUID | None
-    suspect: bool
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, int], float] = defaultdict(float)
+        for name, level, clock in sql.fetch(CLOCKS):
+            self.values[(name, level)] = clock
+        self.changed: set[tuple[str, int]] = set()
 
+    def start(self, executor: UUID, waiting: Iterable[int]) -> None:
+        """A level back from idle starts beside the others, at most one turn of the smallest share behind."""
+        name = str(executor)
+        floor = max(self.values[(name, level)] for level in range(len(LEVEL_SHARES)))
+        for level in waiting:
+            self._raise((name, level), floor - 1.0 / min(LEVEL_SHARES))
 
-@dataclass(slots=True)
-class Lane:
-    route: RouteView
-    level: int
-    account_id: UUID
-    clock: float
-    weight: int
-    limit: int  # of the tenant's concurrency, 0 = none
-    heads: list[Head] = field(default_factory=list)
+    def of_level(self, executor: UUID, level: int) -> float:
+        return self.values[(str(executor), level)]
 
-    def order(self) -> tuple[float, UUID]:
-        return (self.clock, self.heads[0].id)
+    def tick(self, executor: UUID, level: int) -> None:
+        key = (str(executor), level)
+        self._raise(key, self.values[key] + 1.0 / LEVEL_SHARES[level])
 
+    def floor(self, provider: str, level: int) -> float:
+        return self.values[(provider, level)]
 
-class Capacity:
-    """What is free right now, counted down as the round admits."""
+    def raise_floor(self, provider: str, level: int, clock: float) -> None:
+        self._raise((provider, level), clock)
 
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self.executors: Counter[UUID] = Counter()
-        self.credentials: Counter[UUID] = Counter()
-        self.accounts: Counter[UUID] = Counter()
-        self.keys: Counter[UUID] = Counter()
-        self.on_thread: Counter[str] = Counter()
-        for executor, credential, account, key, family, thread, count in sql.fetch(USED):
-            self._count(executor, credential, account, key, count)
-            self.on_thread[family] += count * thread
-        alive = [config.lease_seconds]
-        self.workers = [
-            (frozenset(queues), threads) for queues, threads in sql.fetch(WORKERS, alive)
-        ]
-        quarantines = sql.fetch(QUARANTINE, alive)[0][0]
-        self.alone = quarantines - (sql.fetch(ALONE)[0][0] if quarantines else 0)
-        self.key_limits: dict[UUID, int] = {}
+    def _raise(self, key: tuple[str, int], value: float) -> None:
+        if value > self.values[key]:
+            self.values[key] = value
+            self.changed.add(key)
 
-    def _count(
-        self,
-        executor: UUID,
-        credential: UUID | None,
-        account: UUID,
-        key: UUID | None,
-        count: int = 1,
-    ) -> None:
-        self.executors[executor] += count
-        self.accounts[account] += count
-        if credential:
-            self.credentials[credential] += count
-        if key:
-            self.keys[key] += count
-
-    def free_slots(self) -> int:
-        free = 0
-        for executor in self.fleet.executors:
-            if executor.status == "active":
-                free += max(executor.max_concurrency - self.executors[executor.id], 0)
-        return free
-
-    def free_threads(self, family: str, *, others_wait: bool) -> int:
-        """Threads of live workers that serve the family, plus a little that is published ahead."""
-        serving = [(queues, threads) for queues, threads in self.workers if family in queues]
-        total: int = sum(threads for _, threads in serving)
-        neighbours = {name for queues, _ in serving for name in queues}
-        busy: int = sum(self.on_thread[name] for name in neighbours)
-        ahead: int = sum(max(4, threads // 4) for _, threads in serving)
-        free: int = total + ahead - busy
-        if others_wait:
-            mine: int = self.on_thread[family]
-            free = min(free, int(total * MOST_OF_A_WORKER) + ahead - mine)
-        return max(free, 0)
-
-    def why_full(self, verdict: Verdict) -> tuple[str, str] | None:
-        """`slots_full`, `credential_full` or None."""
-        executor = verdict.executor
-        used = self.executors[executor.id]
-        if used >= executor.max_concurrency:
-            return "slots_full", f"{used}/{executor.max_concurrency} slots"
-        credential = (
-            self.fleet.credentials.get(verdict.credential_id) if verdict.credential_id else None
-        )
-        if credential and credential.max_concurrency is not None:
-            busy = self.credentials[credential.id]
-            if busy >= credential.max_concurrency:
-                return (
-                    "credential_full",
-                    f"{busy}/{credential.max_concurrency} on key {credential.name}",
-                )
-        return None
-
-    def tenant_full(self, lane: Lane, head: Head) -> bool:
-        if lane.limit and self.accounts[lane.account_id] >= lane.limit:
-            return True
-        limit = self.key_limits.get(head.key_id) if head.key_id else None
-        return limit is not None and self.keys[head.key_id] >= limit  # type: ignore[index]
-
-    def take(self, lane: Lane, head: Head, verdict: Verdict) -> None:
-        self._count(verdict.executor.id, verdict.credential_id, lane.account_id, head.key_id)
-        if head.suspect:
-            self.alone -= 1
-        else:
-            self.on_thread[lane.route.family] += 1
-
-
-@dataclass(slots=True)
-class LevelClock:
-    clock: float = 0.0
-    floor: float = 0.0
+    def keep(self) -> None:
+        if self.changed:
+            rows = [(*key, self.values[key]) for key in sorted(self.changed)]
+            sql.execute(KEEP_CLOCKS, sql.columns(rows))
 
 
 class Round:
@@ -209,191 +94,242 @@ class Round:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.capacity = Capacity(fleet)
-        self.verdicts: dict[int, list[Verdict]] = {}
-        self.lanes: dict[tuple[str, int], list[Lane]] = defaultdict(list)
-        self.clocks: dict[tuple[str, int], LevelClock] = defaultdict(LevelClock)
+        self.verdicts: dict[int, list[Verdict]] = {}  # by route
+        self.serving: dict[int, frozenset[UUID]] = {}
+        self.words: dict[int, list[dict[str, Any]]] = {}  # verdicts as `explain` shows them later
+        self.lines: dict[UUID, dict[int, list[Line]]] = {}  # executor -> level -> lines it serves
+        self.families: set[str] = set()
+        self.full: set[str] = set()  # families without free threads
         self.moved: dict[tuple[str, int, UUID], float] = {}
         self.admits: list[Admit] = []
-        self.started: Counter[UUID] = Counter()  # by executor, to share ties by weight
         self.probed: set[tuple[UUID, str]] = set()
 
     def run(self) -> list[Applied]:
         """Admit what fits; the moves that were applied."""
-        if self.capacity.free_slots() == 0:
+        free = [e for e in self.fleet.executors if self._takes_work(e)]
+        if not free:
             return []
-        self._read_lanes()
-        families = sorted({family for family, _ in self.lanes})
-        for family in families:
-            self._admit_family(family, others_wait=len(families) > 1)
+        self._form_lines(free)
+        if not self.lines:
+            return []
+        self._go_round([executor for executor in free if executor.id in self.lines])
         if not self.admits:
             return []
         applied = [done for done in apply(self.admits) if done.ok]
-        # An attempt uses its vendor key once, whatever comes of it.
-        moves = [done.move for done in applied if isinstance(done.move, Admit)]
-        usage.count(Counter(move.credential_id for move in moves if move.credential_id))
-        self._keep_clocks()
+        self._keep(applied)
         return applied
 
-    def _read_lanes(self) -> None:
-        paused = {name for name, state in sql.fetch(STATES) if state == "paused"}
-        rows = sql.fetch(LANES)
-        known = routes.views({row[0] for row in rows})
-        lanes = [
-            Lane(
-                route=known[route],
-                level=level,
-                account_id=account,
-                clock=clock or 0.0,
-                weight=weight,
-                limit=limit or config.max_concurrency_per_user,
-            )
-            for route, level, account, clock, weight, limit in rows
-            if "*" not in paused and known[route].family not in paused
-        ]
-        lanes = [lane for lane in lanes if self._somewhere(lane.route)]
-        self._read_heads(lanes)
-        for family, level, clock, floor in sql.fetch(CLOCKS):
-            self.clocks[(family, level)] = LevelClock(clock, floor)
-        for lane in lanes:
-            if lane.heads:
-                floor = self.clocks[(lane.route.family, lane.level)].floor
-                lane.clock = max(lane.clock, floor)
-                self.lanes[(lane.route.family, lane.level)].append(lane)
-
-    def _somewhere(self, route: RouteView) -> bool:
-        """Has any executor that may serve the route a free slot?"""
-        if route.id not in self.verdicts:
-            self.verdicts[route.id] = self.fleet.verdicts(route)
-        return any(self._open(verdict) for verdict in self.verdicts[route.id])
-
-    def _open(self, verdict: Verdict) -> bool:
+    def _takes_work(self, executor: ExecutorView) -> bool:
         """Work of a pull executor is handed out by its agent's own request, not here."""
-        pushed = verdict.executor.dispatch == "celery"
-        return pushed and verdict.eligible and self.capacity.why_full(verdict) is None
+        pushed = executor.dispatch == "celery" and executor.status == "active"
+        return pushed and self.capacity.free_slots(executor) > 0
 
-    def _read_heads(self, lanes: Sequence[Lane]) -> None:
-        if not lanes:
-            return
-        free = min(self.capacity.free_slots(), MOST_PER_ROUND)
-        depth = max(4, -(-2 * free // len(lanes)))
-        places = sql.columns([(lane.route.id, lane.level, lane.account_id) for lane in lanes])
-        for place, id_, quoted, key, crashes in sql.fetch(HEADS, [*places, depth]):
-            head = Head(id_, quoted, key, crashes >= SUSPECT_AFTER)
-            lanes[place - 1].heads.append(head)
-        keys = {head.key_id for lane in lanes for head in lane.heads if head.key_id}
-        self.capacity.key_limits = dict(sql.fetch(KEY_LIMITS, [list(keys)])) if keys else {}
+    def _form_lines(self, free: list[ExecutorView]) -> None:
+        lanes = read_lanes(states.read())
+        self.clocks = Clocks()
+        lines: dict[tuple[frozenset[UUID], str, str, int], Line] = {}
+        for lane in lanes:
+            serving = self._serving(lane.route)
+            if not serving or self._tenant_full(lane):
+                continue
+            floor = self.clocks.floor(lane.route.provider, lane.level)
+            lane.tenant.clock = max(lane.tenant.clock, floor)
+            key = (serving, lane.route.family, lane.route.model, lane.level)
+            if key not in lines:
+                lines[key] = Line(lane.route.family, lane.route.model)
+            lines[key].add(lane)
+        self.families = {family for _, family, _, _ in lines}
+        for (serving, _, _, level), line in lines.items():
+            for id_ in serving:
+                self.lines.setdefault(id_, defaultdict(list))[level].append(line)
+        for executor in free:
+            self.clocks.start(executor.id, self.lines.get(executor.id, ()))
 
-    def _admit_family(self, family: str, *, others_wait: bool) -> None:
-        heaps: dict[int, list[tuple[tuple[float, UUID], int, Lane]]] = {}
-        for level in range(len(LEVEL_SHARES)):
-            lanes = self.lanes.get((family, level), [])
-            if lanes:
-                heaps[level] = [(lane.order(), number, lane) for number, lane in enumerate(lanes)]
-                heapq.heapify(heaps[level])
-        self._level_up(family, heaps)
-        threads = self.capacity.free_threads(family, others_wait=others_wait)
-        while heaps and threads > 0 and len(self.admits) < MOST_PER_ROUND:
-            level = min(heaps, key=lambda level: (self.clocks[(family, level)].clock, level))
-            order, number, lane = heapq.heappop(heaps[level])
-            # Another lane of the same tenant may have run its clock meanwhile: then it waits at its new place.
-            stays = True if order != lane.order() else self._admit_head(lane)
-            if stays and lane.heads:
-                heapq.heappush(heaps[level], (lane.order(), number, lane))
-            if not heaps[level]:
-                del heaps[level]
-            threads = self.capacity.free_threads(family, others_wait=others_wait)
+    def _serving(self, route: RouteView) -> frozenset[UUID]:
+        """The executors with room that may serve the route."""
+        if route.id not in self.serving:
+            verdicts = self.verdicts[route.id] = self.fleet.verdicts(route)
+            self.serving[route.id] = frozenset(v.executor.id for v in verdicts if self._is_open(v))
+        return self.serving[route.id]
 
-    def _level_up(self, family: str, heaps: Iterable[int]) -> None:
-        """A level back from idle starts beside those that were busy, not with a credit for its absence."""
-        waiting = set(heaps)
-        busy = [clock.clock for (name, _), clock in self.clocks.items() if name == family]
-        floor = self._family_floor(family, busy)
-        for level in waiting:
-            entry = self.clocks[(family, level)]
-            entry.clock = max(entry.clock, floor)
-
-    @staticmethod
-    def _family_floor(family: str, clocks: Sequence[float]) -> float:
-        """No level may lag behind the furthest one by more than one admission of the smallest share."""
-        return max(clocks, default=0.0) - 1.0 / min(LEVEL_SHARES)
-
-    def _admit_head(self, lane: Lane) -> bool:
-        """Admit the lane's first task, or step over it; False when the lane can have nothing more now."""
-        head = lane.heads[0]
-        if head.suspect and self.capacity.alone <= 0:
-            # It waits for the quarantine worker; those behind it do not wait for it.
-            lane.heads.pop(0)
-            return True
-        verdict = None if self.capacity.tenant_full(lane, head) else self._place(lane.route)
-        if verdict is None:
-            return False
-        lane.heads.pop(0)
-        self.capacity.take(lane, head, verdict)
-        self.started[verdict.executor.id] += 1
-        self._tick(lane, head)
-        self.admits.append(
-            Admit(
-                task_id=head.id,
-                executor_id=verdict.executor.id,
-                executor=verdict.executor.name,
-                credential_id=verdict.credential_id,
-                alone=head.suspect,
-            )
+    def _is_open(self, verdict: Verdict) -> bool:
+        return (
+            verdict.eligible
+            and verdict.executor.dispatch == "celery"
+            and self.capacity.why_full(verdict) is None
         )
+
+    def _tenant_full(self, lane: Lane) -> bool:
+        limit = lane.tenant.limit
+        return bool(limit) and self.capacity.accounts[lane.tenant.account_id] >= limit
+
+    def _go_round(self, free: list[ExecutorView]) -> None:
+        """The least busy executor chooses, again and again, until nobody has room or nothing fits."""
+        busy = [(self._load(executor), executor.name, executor) for executor in free]
+        heapq.heapify(busy)
+        while busy and len(self.admits) < MOST_PER_ROUND:
+            load, name, executor = busy[0]
+            if not self._takes_work(executor):
+                heapq.heappop(busy)
+            elif load != self._load(executor):
+                heapq.heapreplace(busy, (self._load(executor), name, executor))
+            elif not self._serve(executor):
+                heapq.heappop(busy)
+
+    def _load(self, executor: ExecutorView) -> tuple[float, float]:
+        weight = max(executor.weight, 1)
+        used = self.capacity.executors[executor.id]
+        return (used / (executor.max_concurrency * weight), served[executor.id] / weight)
+
+    def _serve(self, executor: ExecutorView) -> bool:
+        """Give the executor its next task, or pass over what cannot go; False when nothing is left for it."""
+        line = self._choose(executor)
+        lane = line.first() if line else None
+        if line is None or lane is None:
+            return False
+        head = self._head(line, lane)
+        if head is None or self._tenant_full(lane):
+            line.drop()
+        elif self._threads(lane.route.family) <= 0:
+            self.full.add(lane.route.family)
+        elif self._stays_behind(head):
+            lane.heads.popleft()
+        elif (verdict := self._place(lane.route)) is None:
+            line.drop()
+        else:
+            lane.heads.popleft()
+            self._admit(lane, head, verdict)
         return True
 
+    def _choose(self, executor: ExecutorView) -> Line | None:
+        """The line whose turn it is: the level that is most behind, then the first of its lanes."""
+        for level in sorted(
+            self.lines[executor.id], key=lambda level: self.clocks.of_level(executor.id, level)
+        ):
+            waiting = [
+                (lane.order, number, line)
+                for number, line in enumerate(self.lines[executor.id][level])
+                if line.family not in self.full and (lane := line.first())
+            ]
+            if waiting:
+                return self._loaded_first(executor, waiting)
+        return None
+
+    @staticmethod
+    def _loaded_first(
+        executor: ExecutorView, waiting: list[tuple[tuple[float, UUID], int, Line]]
+    ) -> Line:
+        """Changing a model costs more than waiting a little; nobody is passed by more than LOADED_FIRST times."""
+        turn = min(waiting)[2]
+        model = loaded.get(executor.id) or executor.loaded_model
+        same = [entry for entry in waiting if model and entry[2].model == model]
+        if not same or turn.model == model or passed_by[executor.id] >= LOADED_FIRST:
+            passed_by[executor.id] = 0
+            return turn
+        passed_by[executor.id] += 1
+        return min(same)[2]
+
+    def _head(self, line: Line, lane: Lane) -> Head | None:
+        """The lane's next task; its neighbours' tasks are read along with it."""
+        if not lane.heads and lane.more:
+            near = [lane, *(other for other in line.unread(PORTION) if other is not lane)]
+            room = MOST_PER_ROUND - len(self.admits)
+            read_heads(near, max(2, -(-2 * room // max(len(line), 1))), self.capacity)
+        return lane.heads[0] if lane.heads else None
+
+    def _stays_behind(self, head: Head) -> bool:
+        """Its key is at its limit, or it waits for the quarantine worker; those behind it do not wait for it."""
+        return self.capacity.key_full(head.key_id) or (head.suspect and self.capacity.alone <= 0)
+
+    def _threads(self, family: str) -> int:
+        return self.capacity.free_threads(family, self.families)
+
     def _place(self, route: RouteView) -> Verdict | None:
-        """The best executor with room: preferred, loaded model, least relative load, weight."""
+        """The best executor with room: preferred, model loaded, least busy."""
         open_ = [
             verdict
             for verdict in self.verdicts[route.id]
-            if self._open(verdict) and not (verdict.probe and self._probing(verdict, route))
+            if self._is_open(verdict)
+            and not (verdict.probe and (verdict.executor.id, route.model) in self.probed)
         ]
-        if not open_:
-            return None
-        best = min(open_, key=lambda verdict: self._cost(verdict.executor, route))
-        if best.probe:
-            self.probed.add((best.executor.id, route.model))
-        return best
-
-    def _probing(self, verdict: Verdict, route: RouteView) -> bool:
-        """Half-open: one task at a time is let through until it has succeeded or failed."""
-        return (verdict.executor.id, route.model) in self.probed or (
-            self.capacity.executors[verdict.executor.id] > 0
-        )
+        return min(open_, key=lambda verdict: self._cost(verdict.executor, route), default=None)
 
     def _cost(self, executor: ExecutorView, route: RouteView) -> tuple[Any, ...]:
-        weight = max(executor.weight, 1)
+        model = loaded.get(executor.id) or executor.loaded_model
         return (
             executor.name not in route.prefer,
-            executor.loaded_model != route.model if route.model else False,
-            self.capacity.executors[executor.id] / (executor.max_concurrency * weight),
-            (served[executor.id] + self.started[executor.id]) / weight,
+            bool(route.model) and model != route.model,
+            self._load(executor),
             executor.name,
         )
 
-    def _tick(self, lane: Lane, head: Head) -> None:
-        """Run the clocks of level and tenant by what this task costs."""
-        key = (lane.route.family, lane.level)
-        entry = self.clocks[key]
-        entry.clock += 1.0 / LEVEL_SHARES[lane.level]
-        entry.floor = max(entry.floor, lane.clock)
-        cost = max(1.0, head.quoted / medians.get(lane.route.family, 1_000_000.0))
-        lane.clock += cost / lane.weight
-        for other in self.lanes[key]:
-            if other.account_id == lane.account_id:
-                other.clock = lane.clock
-        self.moved[(*key, lane.account_id)] = lane.clock
+    def _admit(self, lane: Lane, head: Head, verdict: Verdict) -> None:
+        route, executor = lane.route, verdict.executor
+        credential = self.capacity.credential(verdict)
+        words = self._words(route)
+        self.admits.append(
+            Admit(
+                task_id=head.id,
+                executor_id=executor.id,
+                executor=executor.name,
+                credential_id=credential,
+                alone=head.suspect,
+                verdicts=words if len(words) > 1 else None,
+            )
+        )
+        if verdict.probe:
+            self.probed.add((executor.id, route.model))
+        self.capacity.count(executor.id, credential, lane.tenant.account_id, head.key_id)
+        if head.suspect:
+            self.capacity.alone -= 1
+        else:
+            self.capacity.on_thread[route.family] += 1
+        served[executor.id] += 1
+        if executor.type == "comfyui" and route.model:
+            loaded[executor.id] = route.model
+        self._run_clocks(lane, head, executor)
 
-    def _keep_clocks(self) -> None:
-        sql.execute(
-            KEEP_SHARES,
-            sql.columns([(*key, clock) for key, clock in sorted(self.moved.items(), key=str)]),
-        )
-        sql.execute(
-            KEEP_CLOCKS,
-            sql.columns([(*key, entry.clock, entry.floor) for key, entry in self.clocks.items()]),
-        )
+    def _words(self, route: RouteView) -> list[dict[str, Any]]:
+        """Why each executor could or could not take it, as the round found it."""
+        if route.id not in self.words:
+            self.words[route.id] = [
+                shown(verdict, self.capacity) for verdict in self.verdicts[route.id]
+            ]
+        return self.words[route.id]
+
+    def _run_clocks(self, lane: Lane, head: Head, executor: ExecutorView) -> None:
+        """Run the clocks of level and tenant by what this task costs."""
+        route, tenant = lane.route, lane.tenant
+        self.clocks.tick(executor.id, lane.level)
+        self.clocks.raise_floor(route.provider, lane.level, tenant.clock)
+        cost = max(1.0, head.quoted / medians.get(route.family, 1_000_000.0))
+        tenant.clock += cost / tenant.weight
+        self.moved[(route.provider, lane.level, tenant.account_id)] = tenant.clock
+
+    def _keep(self, applied: list[Applied]) -> None:
+        """Clocks, uses of vendor keys, and cooldowns of executors that are being tried again."""
+        # An attempt uses its vendor key once, whatever comes of it.
+        moves = [done.move for done in applied if isinstance(done.move, Admit)]
+        usage.count(Counter(move.credential_id for move in moves if move.credential_id))
+        rows = [(*key, clock) for key, clock in sorted(self.moved.items())]
+        sql.execute(KEEP_SHARES, sql.columns(rows))
+        self.clocks.keep()
+        for executor, model in self.probed:
+            sql.execute(LET_THROUGH, [PROBE_SECONDS * config.backoff_scale, executor, model])
+        if self.probed:
+            forget()
+
+
+def shown(verdict: Verdict, capacity: Capacity) -> dict[str, Any]:
+    """A verdict in the words of `explain`, with what is full."""
+    executor = verdict.executor
+    words = verdict.shown()
+    if verdict.eligible:
+        full = capacity.why_full(verdict)
+        used = f"{capacity.executors[executor.id]}/{executor.max_concurrency} slots"
+        words["reason"], words["detail"] = full or ("eligible", used)
+        words["eligible"] = full is None
+    return words
 
 
 def refresh_medians() -> None:
@@ -403,11 +339,12 @@ def refresh_medians() -> None:
 
 medians: dict[str, float] = {}  # micro-credits, by family
 served: Counter[UUID] = Counter()  # what each executor was given by this process: ties go by weight
+loaded: dict[
+    UUID, str
+] = {}  # the model a ComfyUI server works with since this process sent it there
+passed_by: Counter[UUID] = Counter()  # how often in a row the loaded model went first
 
 
 def admit() -> list[Applied]:
     """Run one round in the current transaction; what was admitted."""
-    round_ = Round(current())
-    applied = round_.run()
-    served.update(round_.started)
-    return applied
+    return Round(current()).run()

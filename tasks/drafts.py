@@ -11,10 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from admin_integrations import fleet
+from admin_integrations import fleet, states
 from admin_integrations.fleet import RouteView
-from admin_integrations.models import FamilyState
-from genpulse import sql
 from genpulse.auth.models import ApiKey
 from genpulse.config import config
 from genpulse.errors import (
@@ -239,14 +237,8 @@ def _key_allows(actor: Actor, targets: Sequence[registry.Target]) -> None:
 
 
 def _family_open(families: set[str]) -> None:
-    draining = {
-        name
-        for name, state in sql.fetch(
-            "SELECT name, state FROM admin_integrations_familystate WHERE state = %s",
-            [FamilyState.State.DRAINING],
-        )
-    }
-    closed = families if "*" in draining else families & draining
+    wishes = states.read()
+    closed = {family for family in families if wishes.of(family) == states.DRAINING}
     if closed:
         raise FamilyDraining(f"The queue {min(closed)} takes no new work.", retry_after=DRAIN_RETRY)
 

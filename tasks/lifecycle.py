@@ -59,6 +59,7 @@ NEW_ATTEMPT = {
     "possible_cost": "boolean",
     "late": "boolean",
     "outcome": "text",
+    "verdicts": "jsonb",
 }
 CHANGED = {
     "slot": "boolean",
@@ -340,6 +341,7 @@ def attempt_row(task: TaskState, made: NewAttempt) -> tuple[Any, ...]:
         False,
         False,
         "",
+        None if made.verdicts is None else Jsonb(made.verdicts),
     )
 
 

@@ -7,7 +7,7 @@ and who does what. Everything that changes a Task goes through `tasks.lifecycle.
 """
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -89,6 +89,28 @@ class Batch(models.Model):
         return str(self.id)
 
 
+class Conversation(models.Model):
+    """A thread of turns. The turns are its tasks; this row hands out their indexes."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    account = models.ForeignKey("accounts.Account", on_delete=models.CASCADE, db_index=False)
+    name = models.CharField(max_length=128)  # what clients call its id
+    title = models.CharField(max_length=200, null=True)  # noqa: DJ001 - null is what the API shows
+    metadata = models.JSONField(default=dict)
+    turns = models.PositiveIntegerField(default=0)  # the next free index
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "-updated_at"], name="conversation_by_account")]
+        constraints = [
+            models.UniqueConstraint(fields=["account", "name"], name="conversation_name_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Route(models.Model):
     """Family + model or workflow + filter + credential class: one verdict serves all its tasks.
 
@@ -114,29 +136,28 @@ class Route(models.Model):
 
 
 class Share(models.Model):
-    """Stride scheduling: how far a tenant's clock has run in one level of one family."""
+    """Stride scheduling: how far a tenant's clock has run in one level of one provider's executors."""
 
-    pk = models.CompositePrimaryKey("family", "level", "account")
-    family = models.CharField(max_length=50)
+    pk = models.CompositePrimaryKey("provider", "level", "account")
+    provider = models.CharField(max_length=50)
     level = models.PositiveSmallIntegerField()
     account = models.ForeignKey("accounts.Account", on_delete=models.CASCADE)
     clock = models.FloatField(default=0)
 
     def __str__(self) -> str:
-        return f"{self.family}/{self.level}"
+        return f"{self.provider}/{self.level}"
 
 
 class LevelClock(models.Model):
-    """The clocks of the levels of a family (6:3:1), and the floor a tenant back from idle starts at."""
+    """By executor id: the clocks of its levels (6:3:1). By provider: the floors tenants back from idle start at."""
 
-    pk = models.CompositePrimaryKey("family", "level")
-    family = models.CharField(max_length=50)
+    pk = models.CompositePrimaryKey("name", "level")
+    name = models.CharField(max_length=50)
     level = models.PositiveSmallIntegerField()
     clock = models.FloatField(default=0)
-    floor = models.FloatField(default=0)
 
     def __str__(self) -> str:
-        return f"{self.family}/{self.level}"
+        return f"{self.name}/{self.level}"
 
 
 class Task(models.Model):
@@ -253,6 +274,7 @@ class Task(models.Model):
                 fields=["purge_at"], name="task_purge", condition=Q(purge_at__isnull=False)
             ),
             GinIndex(fields=["tags"], name="task_tags", condition=~Q(tags=[])),
+            BrinIndex(fields=["finished_at"], name="task_finished", autosummarize=True),
         ]
         constraints = [
             models.CheckConstraint(
@@ -332,6 +354,9 @@ class Attempt(models.Model):
     late = models.BooleanField(default=False)  # it ended after its task
     outcome = models.CharField(max_length=10, blank=True)  # succeeded, failed, canceled, replaced
     error = models.JSONField(null=True)
+    verdicts = models.JSONField(
+        null=True
+    )  # of all executors when it was chosen; null: it was the only one
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -343,6 +368,11 @@ class Attempt(models.Model):
                 fields=["next_poll_at"],
                 name="attempt_due",
                 condition=Q(next_poll_at__isnull=False),
+            ),
+            models.Index(
+                fields=["executor_id", "model", "-finished_at"],
+                name="attempt_runs",
+                condition=Q(outcome="succeeded"),
             ),
             models.Index(fields=["-created_at"], name="attempt_late", condition=Q(late=True)),
             models.Index(

@@ -124,6 +124,7 @@ class Admit(Move):
     executor: str
     credential_id: UUID | None = None
     alone: bool = False
+    verdicts: list[dict[str, Any]] | None = None  # why here, for `explain`
 
     def step(self, task: TaskState, now: datetime) -> Step | None:
         if task.status != Status.QUEUED or not task.ready:
@@ -152,6 +153,7 @@ class Admit(Move):
                 submit_key=uuid5(task.id, "submit"),
                 alone=self.alone,
                 published_at=now,
+                verdicts=self.verdicts,
             ),
             events=[("task.admitted", {"executor": self.executor, "attempt": number})],
         )

@@ -134,6 +134,7 @@ class NewAttempt:
     submit_key: UUID
     alone: bool
     published_at: datetime
+    verdicts: list[dict[str, Any]] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
