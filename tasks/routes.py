@@ -23,6 +23,10 @@ _known: dict[int, RouteView] = {}
 
 def find_or_make(view: RouteView) -> RouteView:
     """`view` with its id. Routes are never deleted, so ids may be remembered for ever."""
+    view = replace(view, id=0)
+    known = _ids.get(view)
+    if known is not None:
+        return replace(view, id=known)
     values = {name: value for name, value in asdict(view).items() if name != "id"}
     filters = {
         name: value
@@ -30,16 +34,10 @@ def find_or_make(view: RouteView) -> RouteView:
         if value and name not in {"family", "provider", "model", "action"}
     }
     key = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-    return replace(view, id=_id_of(key, view, json.dumps(filters)))
-
-
-def _id_of(key: str, view: RouteView, filters: str) -> int:
-    known = _ids.get(key)
-    if known is None:
-        known = _stored(key) or _store(key, view, filters)
-        # Not before the commit: a transaction that rolls back takes a new route with it.
-        transaction.on_commit(partial(_ids.__setitem__, key, known))
-    return known
+    found = _stored(key) or _store(key, view, json.dumps(filters))
+    # Not before the commit: a transaction that rolls back takes a new route with it.
+    transaction.on_commit(partial(_ids.__setitem__, view, found))
+    return replace(view, id=found)
 
 
 def _stored(key: str) -> int | None:
@@ -52,7 +50,7 @@ def _store(key: str, view: RouteView, filters: str) -> int:
     return int(rows[0][0])
 
 
-_ids: dict[str, int] = {}
+_ids: dict[RouteView, int] = {}  # routes without their id -> the id
 
 
 def views(ids: set[int]) -> dict[int, RouteView]:
