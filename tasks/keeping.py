@@ -23,7 +23,8 @@ UPDATE tasks_task SET purge_at = NULL, purged_at = now() WHERE id IN (
 RETURNING id
 """
 EMPTY = (
-    "UPDATE tasks_taskcontent SET input = NULL, output = NULL, prompt = '' WHERE task_id = ANY(%s)",
+    """UPDATE tasks_taskcontent SET input = NULL, output = NULL, prompt = '', options = options - 'context'
+    WHERE task_id = ANY(%s)""",
     "UPDATE tasks_attempt SET result = NULL WHERE task_id = ANY(%s) AND result IS NOT NULL",
     """UPDATE events_event SET data = data || '{"output": null}'
     WHERE task_id = ANY(%s) AND type = 'task.succeeded'""",

@@ -26,7 +26,7 @@ from genpulse.events.log import NewEvent, append
 from genpulse.ids import new_id
 from genpulse.money import to_credits
 from media import services as media
-from tasks import drafts
+from tasks import conversations, drafts
 from tasks.drafts import Actor, Draft
 from tasks.models import Batch, Status
 from tasks.requests import TaskBody
@@ -140,6 +140,7 @@ def write(
     _check_budgets(actor, account, price)
     now: datetime = sql.fetch("SELECT now()")[0][0]
     batch_id = _write_batch(actor, made, batch, price, now) if batch else joins
+    conversations.take_turns(actor.account_id, made)
     rows = [Row(actor, one, batch_id, now) for one in made]
     _insert(rows)
     append([row.event() for row in rows])

@@ -27,7 +27,7 @@ from tasks.requests import TaskBody
 from tasks.services import write
 
 MAX_PER_VERB = 1000
-KEPT_BY_RETRY = ("workflow", "ability", "points", "dialect")
+KEPT_BY_RETRY = ("workflow", "ability", "points", "dialect", "callback", "turn", "context")
 
 
 def owned(account_id: UUID | None, task_id: UUID) -> Task:
@@ -73,7 +73,7 @@ def asked(task: Task, content: TaskContent) -> dict[str, Any]:
         "store": task.store,
         "retention": task.retention,
         "stream": task.stream,
-        "conversation_id": task.conversation_id,
+        "conversation_id": task.conversation_id if task.task_type == "chat" else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -103,6 +103,7 @@ def retry(actor: Actor, task: Task) -> tuple[UUID, bool]:
     content = TaskContent.objects.get(pk=task.id)
     made = drafts.draft(actor, TaskBody(**asked(task, content)))
     made.retry_of, made.batch_index = task.id, task.batch_index
+    made.body = made.body.model_copy(update={"conversation_id": task.conversation_id})
     made.extra_options = {k: v for k, v in content.options.items() if k in KEPT_BY_RETRY}
     with transaction.atomic():
         Task.objects.select_for_update().get(pk=task.id)

@@ -9,6 +9,7 @@ from admin_integrations import vault
 from genpulse import sql
 from media import services as media
 from media.services import InputFile
+from tasks.context import with_context
 
 READ = (
     """
@@ -127,6 +128,7 @@ def _work(row: dict[str, Any]) -> Work:
     for name in ("input", "options", "price", "config", "result"):
         row[name] = sql.loads(row[name])
     row["input"] = row["input"] or {}
+    row["input"] = with_context(row)
     row["files"] = (
         media.input_files(row["account_id"], row["input"]) if _has_files(row["input"]) else {}
     )
