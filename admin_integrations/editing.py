@@ -6,8 +6,11 @@ that names the mistake.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import Model
 
 from admin_integrations import fleet, routing, vault
 from admin_integrations.models import (
@@ -22,6 +25,8 @@ from genpulse.errors import FieldError, Problem, ValidationFailed, WorkflowForma
 from providers import registry
 from providers.urls import origin_of
 from providers.wire.comfy_workflow import WorkflowError, workflow_inputs
+
+T = TypeVar("T", bound=Model)
 
 
 class ExecutorTypeUnknown(Problem):
@@ -120,7 +125,7 @@ def save_key(key: Credential, secret: str | None = None, *, lifts: bool = False)
     """
     if key.base_url:
         check_address(key.base_url)
-        for executor in [] if key._state.adding else key.executors.all():
+        for executor in [] if key._state.adding else Executor.objects.filter(credentials=key):
             check_keys(executor, [key])
     if secret is not None:
         key.ciphertext, key.last4 = vault.encrypt(secret, owner=key.pk), last4(secret)
@@ -167,16 +172,21 @@ def save_binding(binding: WorkflowBinding) -> None:
     targets = [name for name in ("workflow_id", "model", "ability_id") if getattr(binding, name)]
     if len(targets) != 1:
         raise InvalidWorkflowOrExecutor("Name exactly one of workflow_id, model and ability_id.")
-    workflow = Workflow.objects.filter(pk=binding.workflow_id).first()
-    executor = Executor.objects.filter(pk=binding.executor_id).first()
-    if binding.workflow_id and workflow is None:
-        raise InvalidWorkflowOrExecutor("There is no such workflow.")
-    if binding.executor_id and executor is None:
-        raise InvalidWorkflowOrExecutor("There is no such executor.")
+    workflow = _one(Workflow, binding.workflow_id)
+    executor = _one(Executor, binding.executor_id)
     if workflow and executor and workflow.type not in {Workflow.Kind.GENERIC, executor.type}:
         raise InvalidWorkflowOrExecutor(f"{executor.name} cannot run a {workflow.type} workflow.")
     binding.save()
     routing.forget()
+
+
+def _one(model: type[T], id_: UUID | None) -> T | None:
+    if id_ is None:
+        return None
+    row = model._default_manager.filter(pk=id_).first()
+    if row is None:
+        raise InvalidWorkflowOrExecutor(f"There is no such {model._meta.verbose_name}.")
+    return row
 
 
 @contextmanager

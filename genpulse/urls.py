@@ -16,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("docs/errors", front.error_codes),
     path("openapi.json", openapi.openapi),
     path("", include("genpulse.dialects.accounts.urls")),
+    path("", include("genpulse.dialects.platform_admin.urls")),
     path("", include("media.urls")),
     path("", include("tasks.urls")),
     path("", include("wallet.urls")),
