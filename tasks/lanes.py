@@ -23,7 +23,7 @@ from tasks.state import SUSPECT_AFTER
 PORTION = 64  # lanes whose first tasks are read together
 LOWEST = -(2**63)
 
-LANES = """
+WAITING_LANES = """
 WITH RECURSIVE lane AS (
   (SELECT route_id, priority, account_id, id FROM tasks_task WHERE status = 'queued' AND ready
    ORDER BY route_id, priority, account_id, rank, id LIMIT 1)
@@ -33,12 +33,17 @@ WITH RECURSIVE lane AS (
     AND (route_id, priority, account_id) > (lane.route_id, lane.priority, lane.account_id)
     ORDER BY route_id, priority, account_id, rank, id LIMIT 1) AS following
 )
+"""
+LANES = (
+    WAITING_LANES
+    + """
 SELECT lane.route_id, lane.priority, lane.account_id, lane.id, account.weight, account.max_concurrency, share.clock
 FROM lane JOIN tasks_route route ON route.id = lane.route_id
 JOIN accounts_account account ON account.id = lane.account_id
 LEFT JOIN tasks_share share ON share.provider = route.provider AND share.level = lane.priority
   AND share.account_id = lane.account_id
 """
+)
 HEADS = """
 SELECT lane.place, head.id, head.quoted, head.key_id, head.crashes, head.rank
 FROM unnest(%s::bigint[], %s::smallint[], %s::uuid[], %s::bigint[], %s::uuid[]) WITH ORDINALITY

@@ -11,8 +11,9 @@ from genpulse import sql
 from genpulse.http.parsing import render_time
 from genpulse.money import to_credits
 from media import services as media
-from tasks.lifecycle import batch_outcome
+from tasks import insight
 from tasks.models import TERMINAL, WAITING, Batch, Priority, Status, Task
+from tasks.state import batch_outcome
 
 PRIORITY_NAMES = {
     Priority.CRITICAL: "critical",
@@ -21,7 +22,11 @@ PRIORITY_NAMES = {
 }
 EXTRAS = """
 SELECT c.task_id, c.input, c.options, c.metadata, c.output, c.usage, c.error, account.name AS account,
-       a.progress, a.phase AS attempt_phase, a.stage
+       a.progress, a.phase AS attempt_phase, a.stage,
+       CASE WHEN %s AND t.status = 'queued' AND t.ready THEN (SELECT count(*) FROM (
+         SELECT 1 FROM tasks_task w WHERE w.status = 'queued' AND w.ready AND w.route_id = t.route_id
+         AND w.priority = t.priority AND w.account_id = t.account_id AND (w.rank, w.id) < (t.rank, t.id)
+         LIMIT 1000) AS counted) END AS ahead
 FROM tasks_taskcontent c JOIN tasks_task t ON t.id = c.task_id
 JOIN accounts_account account ON account.id = t.account_id
 LEFT JOIN tasks_attempt a ON a.task_id = t.id AND a.number = t.attempt
@@ -56,21 +61,24 @@ class Extras:
     progress: int | None
     attempt_phase: str | None
     stage: str | None
+    ahead: int | None  # tasks before it in its own lane
 
 
-def extras(ids: Sequence[UUID]) -> dict[UUID, Extras]:
-    """One query for all."""
+def extras(ids: Sequence[UUID], *, places: bool = True) -> dict[UUID, Extras]:
+    """One query for all; `places`: count who is before those that wait."""
     found = {}
-    for row in sql.fetch_dicts(EXTRAS, [list(ids)]):
+    for row in sql.fetch_dicts(EXTRAS, [places, list(ids)]):
         for name in ("input", "options", "metadata", "output", "usage", "error"):
             row[name] = sql.loads(row[name])
         found[row["task_id"]] = Extras(**row)
     return found
 
 
-def render_tasks(tasks: Sequence[Task], *, admin: bool = False) -> list[dict[str, Any]]:
+def render_tasks(
+    tasks: Sequence[Task], *, admin: bool = False, places: bool = True
+) -> list[dict[str, Any]]:
     """Task objects in the order of `tasks`; two queries however many."""
-    more = extras([task.id for task in tasks])
+    more = extras([task.id for task in tasks], places=places)
     return [render_task(task, more[task.id], admin=admin) for task in tasks]
 
 
@@ -78,15 +86,16 @@ def render_task(task: Task, more: Extras, *, admin: bool = False) -> dict[str, A
     """The task object of the contract. `admin` adds the vendor's cost."""
     status = Status(task.status)
     terminal = status in TERMINAL
+    said = insight.said(task, more.ahead)
     return {
         "id": str(task.id),
         "object": "task",
         "status": status.value,
         "terminal": terminal,
-        "phase": phase_of(task, more),
+        "phase": said.phase or phase_of(task, more),
         "progress": progress_of(task, more),
-        "position": None,
-        "eta": None,
+        "position": said.position,
+        "eta": said.eta,
         "source": task.source,
         "user": more.account,
         "key_id": text(task.key_id),
@@ -118,11 +127,17 @@ def render_task(task: Task, more: Extras, *, admin: bool = False) -> dict[str, A
         "price": price_of(task, admin=admin),
         "metadata": more.metadata,
         "tags": task.tags,
-        "webhook": more.options.get("webhook"),
+        "webhook": webhook_of(more.options),
         **times_of(task),
         "seq": task.seq,
         "urls": urls_of(task.id),
     }
+
+
+def webhook_of(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """As it was asked for, without what only the sender needs to know."""
+    wish = options.get("webhook")
+    return wish and {name: wish.get(name) for name in ("url", "events")}
 
 
 def times_of(task: Task) -> dict[str, Any]:
@@ -202,7 +217,7 @@ def signed(output: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def render_batch(batch: Batch) -> dict[str, Any]:
     """The batch object; counts, progress and prices are read, never kept."""
     children = list(Task.objects.filter(batch=batch, superseded=False).order_by("batch_index"))
-    tasks = render_tasks(children)
+    tasks = render_tasks(children, places=False)
     counts = {status.value: 0 for status in Status}
     for child in children:
         counts[child.status] += 1

@@ -16,7 +16,7 @@ from django.db import connection
 
 from admin_integrations import fleet
 from admin_integrations.models import Executor
-from tasks import routes, services
+from tasks import insight, routes, services
 from tasks.models import TERMINAL, Task
 
 T = TypeVar("T")
@@ -124,4 +124,5 @@ def forget_everything() -> None:
     """What this process remembers of a database that was just emptied."""
     fleet.forget()
     routes.forget()
+    insight.forget()
     services._waiting.clear()
