@@ -13,7 +13,6 @@ from uuid import UUID
 from django.db import transaction
 from psycopg.types.json import Jsonb
 
-from admin_integrations import fleet
 from genpulse import meters, sql
 from genpulse.auth.models import Account
 from genpulse.config import config
@@ -26,7 +25,7 @@ from genpulse.events.log import NewEvent, append
 from genpulse.ids import new_id
 from genpulse.money import to_credits
 from media import services as media
-from tasks import conversations, drafts
+from tasks import conversations, drafts, feasibility
 from tasks.drafts import Actor, Draft
 from tasks.models import Batch, Status
 from tasks.requests import TaskBody
@@ -132,12 +131,14 @@ def write(
 
     `batch`: make one for them; `joins`: they take places in this one, which opens again.
 
-    All or nothing: raises InsufficientCredits, TooManyWaiting, BudgetExceeded.
+    All or nothing: raises InsufficientCredits, TooManyWaiting, BudgetExceeded, NotFeasible.
     """
     account = Account.objects.get(pk=actor.account_id)
     price = sum(draft.price for draft in made)
     _check_waiting(account, len(made))
     _check_budgets(actor, account, price)
+    for index, draft in enumerate(made):
+        feasibility.check(draft, actor.account_id, index)
     now: datetime = sql.fetch("SELECT now()")[0][0]
     batch_id = _write_batch(actor, made, batch, price, now) if batch else joins
     conversations.take_turns(actor.account_id, made)
@@ -359,39 +360,16 @@ def quote(actor: Actor, bodies: Iterable[tuple[str, TaskBody]]) -> dict[str, Any
     made = check_all(actor, free)
     for draft in made:
         media.discard(draft.files)
-    now = fleet.current()
     price = sum(draft.price for draft in made)
     available = wallet.balance(actor.account_id).available
-    items = [_quoted(draft, now) for draft in made]
-    reasons = sorted({reason for item in items for reason in item["reasons"]})
+    items = [feasibility.quoted(draft, actor.account_id, index) for index, draft in enumerate(made)]
     return {
         "price": to_credits(price),
         "currency": "credits",
         "available": to_credits(available),
         "affordable": price <= available,
         "feasible": all(item["feasible"] for item in items),
-        "reasons": reasons,
+        "reasons": sorted({reason for item in items for reason in item.pop("reasons")}),
         "tasks": len(made),
         "items": items,
-    }
-
-
-def _quoted(draft: Draft, now: fleet.Fleet) -> dict[str, Any]:
-    verdicts = now.verdicts(draft.route)
-    dearest = max(draft.quotes, key=lambda quote: quote.price)
-    feasible = any(verdict.eligible for verdict in verdicts)
-    reasons = sorted({verdict.reason for verdict in verdicts}) or ["no_executor"]
-    return {
-        "model": draft.target.model,
-        "provider": draft.target.provider,
-        "family": draft.target.family,
-        "task_type": draft.target.task_type,
-        "price": to_credits(draft.price),
-        "unit_prices": dearest.unit_prices,
-        "feasible": feasible,
-        "reasons": [] if feasible else reasons,
-        "queue_depth": 0,
-        "position": None,
-        "eta": None,
-        "candidates": [verdict.shown() for verdict in verdicts],
     }
