@@ -1,7 +1,9 @@
 """What can be said about a task before it exists: where it would stand, when it would end, who could run it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from genpulse.errors import FieldError, NotFeasible
 from genpulse.http.parsing import render_time
@@ -12,7 +14,7 @@ from tasks.drafts import Draft
 from tasks.insight import Eta, Place
 
 
-def estimate(draft: Draft, account: Any, before: int = 0) -> tuple[Place, Eta | None]:
+def estimate(draft: Draft, account: UUID, before: int = 0) -> tuple[Place, Eta | None]:
     """`before`: tasks of the same request that stand before it."""
     picture, level = insight.current(), int(draft.body.priority)
     own = insight.own_waiting(draft.route, level, account) + before
@@ -20,18 +22,19 @@ def estimate(draft: Draft, account: Any, before: int = 0) -> tuple[Place, Eta | 
     return place, picture.eta(draft.route, place.position, fresh=True)
 
 
-def check(draft: Draft, account: Any, before: int = 0) -> None:
-    """Raises NotFeasible when nine of ten such tasks would end after `complete_by`."""
-    wanted = draft.body.complete_by
-    if wanted is None:
-        return
-    end = latest_end(draft, estimate(draft, account, before)[1])
-    if end > wanted:
-        raise NotFeasible(
-            f"It would probably end at {render_time(end)}.",
-            errors=[FieldError("complete_by", "too_small", "the estimated end is later")],
-            finish_at=render_time(end),
-        )
+def check(made: Sequence[Draft], account: UUID) -> None:
+    """Raises NotFeasible when nine of ten tasks like one of these would end after its `complete_by`."""
+    for before, draft in enumerate(made):
+        wanted = draft.body.complete_by
+        if wanted is None:
+            continue
+        end = latest_end(draft, estimate(draft, account, before)[1])
+        if end > wanted:
+            raise NotFeasible(
+                f"It would probably end at {render_time(end)}.",
+                errors=[FieldError("complete_by", "too_small", "the estimated end is later")],
+                finish_at=render_time(end),
+            )
 
 
 def latest_end(draft: Draft, eta: Eta | None) -> datetime:
@@ -46,7 +49,7 @@ def latest_end(draft: Draft, eta: Eta | None) -> datetime:
     )
 
 
-def quoted(draft: Draft, account: Any, before: int = 0) -> dict[str, Any]:
+def quoted(draft: Draft, account: UUID, before: int = 0) -> dict[str, Any]:
     """One item of a quote; `reasons` is for the sum of all."""
     picture = insight.current()
     place, eta = estimate(draft, account, before)

@@ -137,8 +137,7 @@ def write(
     price = sum(draft.price for draft in made)
     _check_waiting(account, len(made))
     _check_budgets(actor, account, price)
-    for index, draft in enumerate(made):
-        feasibility.check(draft, actor.account_id, index)
+    feasibility.check(made, actor.account_id)
     now: datetime = sql.fetch("SELECT now()")[0][0]
     batch_id = _write_batch(actor, made, batch, price, now) if batch else joins
     conversations.take_turns(actor.account_id, made)
