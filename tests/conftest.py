@@ -5,6 +5,7 @@ a Valkey of its own, because published messages know no databases. The servers m
 Django reads its settings, which is why this happens when the file is imported.
 """
 
+import atexit
 import base64
 import os
 import shutil
@@ -54,12 +55,8 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
 
 
-try:
-    start_servers()
-except BaseException:
-    pytest_unconfigure()
-    raise
-
+atexit.register(pytest_unconfigure)  # also when the session does not come about
+start_servers()
 
 # Rows that a test with real transactions must leave: those of migrations, and what running processes remember.
 SEEDED = {

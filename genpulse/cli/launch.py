@@ -148,7 +148,7 @@ class Launch:
         end = time.monotonic() + 30
         while not self._servers_are_up():
             if time.monotonic() > end:
-                raise LaunchError(f"the servers did not start\n{log_tails(self.instance, 0)}")
+                raise LaunchError(f"the servers did not start\n{log_tails(self.instance)}")
             with contextlib.suppress(OSError):
                 self.instance.supervisor.processes()  # being asked, it looks at once
             time.sleep(0.03)
@@ -163,12 +163,13 @@ class Launch:
 
 def await_ready(instance: Instance, seconds: float = READY_SECONDS) -> None:
     """Returns when `/ready` is 200. Raises LaunchError with the end of the logs."""
-    began = time.time()
-    while time.time() < began + seconds and instance.supervisor_pid() is not None:
+    began = time.monotonic()
+    while time.monotonic() < began + seconds and instance.supervisor_pid() is not None:
         if client.is_ready(instance.base_url):
             return
         time.sleep(0.1)
-    raise LaunchError(f"not ready after {time.time() - began:.0f} s\n{log_tails(instance, began)}")
+    waited = time.monotonic() - began
+    raise LaunchError(f"not ready after {waited:.0f} s\n{log_tails(instance)}")
 
 
 def start_the_rest(instance: Instance) -> None:
@@ -177,12 +178,13 @@ def start_the_rest(instance: Instance) -> None:
         instance.supervisor.start(name)
 
 
-def log_tails(instance: Instance, since: float, lines: int = 15) -> str:
-    """The last lines of every process that wrote some since then; the latest comes last."""
+def log_tails(instance: Instance, lines: int = 15) -> str:
+    """The last lines of every process that wrote some since the supervisor began; the latest comes last."""
+    began = instance.lock.stat().st_mtime if instance.lock.exists() else 0
     files = sorted(instance.logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
     tails = []
     for path in files:
-        if path.stem != "app" and path.stat().st_mtime >= since:
+        if path.stem != "app" and path.stat().st_mtime >= began:
             tails += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-lines:]]
     return "\n".join(tails)
 
