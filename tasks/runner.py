@@ -15,8 +15,9 @@ from uuid import UUID
 
 import structlog
 
+from admin_integrations import vault
 from genpulse.config import config
-from providers import registry
+from providers import faults, registry
 from providers.base import (
     Aborted,
     Accepted,
@@ -200,7 +201,11 @@ def calling(work: Work, held: Holding, at: Desk, *, seconds: float | None = None
 
 
 def executor_info(work: Work, session: Session) -> ExecutorInfo:
-    secret = work.secret()
+    try:
+        secret = work.secret()
+    except vault.VaultError:
+        log.warning("credential.unusable", executor=work.executor)
+        raise faults.standard("bad_credentials") from None
     return ExecutorInfo(
         http=session,
         name=work.executor,

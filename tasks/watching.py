@@ -43,7 +43,7 @@ UPDATE tasks_attempt SET next_poll_at = now() WHERE task_id = %s AND number = %s
 
 def client_id(worker: str, executor: UUID) -> str:
     """Names this worker process at this executor; two workers never share a channel."""
-    return f"{worker}:{executor.hex[:8]}"
+    return f"{worker}.{executor.hex[:8]}"
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Watch:
         self._jobs: dict[str, Followed] = {}
         self._early: dict[str, None] = {}  # ended before we knew their ids
         self._lock = threading.Lock()
-        self._used = self._written = time.monotonic()
+        self._used, self._written = time.monotonic(), 0.0
         threading.Thread(target=self._run, name=f"watch-{work.executor}", daemon=True).start()
 
     def touch(self) -> bool:

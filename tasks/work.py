@@ -9,7 +9,9 @@ from admin_integrations import vault
 from genpulse import sql
 from media import services as media
 from media.services import InputFile
+from tasks import workflows
 from tasks.context import with_context
+from providers.urls import same_origin
 
 READ = (
     """
@@ -110,9 +112,11 @@ class Work:
         return cast("dict[str, Any]", by_model[self.model or ""]) if by_model else self.price
 
     def secret(self) -> str | None:
-        """The vendor key in clear; decrypted only here, in workers."""
+        """The vendor key in clear; decrypted only here, in workers. Raises VaultError, also for a foreign address."""
         if self.ciphertext is None or self.credential_id is None:
             return None
+        if self.key_origin and not same_origin(self.key_origin, self.base_url):
+            raise vault.VaultError("the key is bound to another address")
         return vault.decrypt(self.ciphertext, owner=self.credential_id)
 
 
@@ -129,6 +133,8 @@ def _work(row: dict[str, Any]) -> Work:
         row[name] = sql.loads(row[name])
     row["input"] = row["input"] or {}
     row["input"] = with_context(row)
+    presets = row["options"].get("presets") or {}
+    row["input"] = workflows.filled(presets.get(row["model"]), row["input"])
     row["files"] = (
         media.input_files(row["account_id"], row["input"]) if _has_files(row["input"]) else {}
     )
