@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,9 +25,8 @@ pytestmark = pytest.mark.acceptance
 Answer = subprocess.CompletedProcess[str]
 Command = Callable[..., Answer]
 GENPULSE = [sys.executable, "-m", "genpulse"]
-PLAIN = {
-    name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}
-}
+KEPT = re.compile(r"PATH|HOME|LANG|TMPDIR|COVERAGE_.*")
+PLAIN = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
 
 
 @pytest.fixture
@@ -116,6 +116,15 @@ def test_up_status_kill_up_down(genpulse: Command, folder: Path) -> None:
     assert {"postgres", "valkey", "web", "orchestrator", "worker", "media", "flower"} == set(
         running
     )
+
+    # Without --json it says the same to people, with a link to sign in.
+    greeting = genpulse("up", "--no-demo").stdout
+    assert told["admin_key"] in greeting
+    (link,) = re.findall(r"http://\S+/login-link/\S+", greeting)
+    assert link.startswith(told["base_url"])
+    shown = genpulse("status").stdout
+    assert re.search(r"^worker +(starting|running) +\d+ +0", shown, re.MULTILINE)
+    assert re.search(r"^sandbox-1 +sandbox", shown, re.MULTILINE)
 
     # Flower is there, for those who know the password.
     soon(lambda: status_of(told["flower_url"]) == 401)

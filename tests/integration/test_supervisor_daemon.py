@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from genpulse.cli.instance import Instance
-from genpulse.cli.launch import stop
+from genpulse.cli.launch import LaunchError, await_ready, stop
+from genpulse.cli.leftovers import end_leftovers
 from genpulse.embedded.system import child_command, wait_until
 from genpulse.supervisor import Program, start, write_configuration
 from tests.conftest import HOME
@@ -111,3 +112,36 @@ def test_stopping_is_orderly_and_may_be_repeated(instance: Instance) -> None:
     assert stop(instance)
     assert instance.supervisor_pid() is None
     assert not stop(instance)
+
+
+def test_what_a_supervisor_left_behind_is_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(1000)", "genpulse"]
+    environment = os.environ | {"GENPULSE_INSTANCE": str(tmp_path)}
+    with subprocess.Popen(command, env=environment) as mine, subprocess.Popen(command) as other:
+        until(lambda: psutil.Process(mine.pid).environ().get("GENPULSE_INSTANCE"))
+        ended, alive = end_leftovers(tmp_path), (mine.poll() is None, other.poll() is None)
+        other.kill()
+    assert (ended, alive) == (1, (False, True))
+    assert end_leftovers(tmp_path) == 0
+
+
+def test_a_start_that_fails_shows_what_its_processes_said(tmp_path: Path) -> None:
+    instance = Instance(tmp_path)
+    instance.make_folders()
+    (instance.logs / "old.log").write_text("long ago\n")
+    os.utime(instance.logs / "old.log", (0, 0))
+    instance.lock.touch()
+    (instance.logs / "web.log").write_text("no such table\n" * 20)
+    (instance.logs / "app.log").write_text("the same once more\n")
+    with pytest.raises(LaunchError, match="not ready") as caught:
+        await_ready(instance)
+    assert str(caught.value).count("no such table") < 20
+    assert "--- web.log" in str(caught.value)
+    assert "long ago" not in str(caught.value)
+
+
+def test_a_deep_folder_has_its_control_socket_elsewhere(tmp_path: Path) -> None:
+    deep = Instance(tmp_path / ("deep" * 25))
+    assert len(str(deep.socket)) < 100
+    assert deep.socket == Instance(deep.home).socket
+    assert deep.socket != Instance(tmp_path / ("deep" * 24)).socket
