@@ -17,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("openapi.json", openapi.openapi),
     path("", include("genpulse.dialects.accounts.urls")),
     path("", include("genpulse.dialects.platform_admin.urls")),
+    path("", include("genpulse.dialects.urls")),
     path("", include("media.urls")),
     path("", include("tasks.urls")),
     path("", include("wallet.urls")),

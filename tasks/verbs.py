@@ -27,7 +27,7 @@ from tasks.requests import TaskBody
 from tasks.services import write
 
 MAX_PER_VERB = 1000
-KEPT_BY_RETRY = ("workflow", "ability", "points", "dialect", "callback", "turn", "context")
+KEPT_BY_RETRY = ("workflow", "ability", "points", "dialect", "webhook", "turn", "context")
 
 
 def owned(account_id: UUID | None, task_id: UUID) -> Task:
@@ -62,7 +62,7 @@ def asked(task: Task, content: TaskContent) -> dict[str, Any]:
         "task_type": task.task_type,
         "input": content.input,
         "priority": {0: "critical", 1: "default", 2: "low"}[task.priority],
-        "webhook": options.get("webhook"),
+        "webhook": plain_webhook(options.get("webhook")),
         "metadata": content.metadata,
         "tags": task.tags,
         "start_within": options.get("start_within"),
@@ -76,6 +76,11 @@ def asked(task: Task, content: TaskContent) -> dict[str, Any]:
         "conversation_id": task.conversation_id if task.task_type == "chat" else None,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def plain_webhook(kept: dict[str, Any] | None) -> dict[str, Any] | None:
+    """As the native body takes it; what a dialect adds stays with the task."""
+    return {name: kept[name] for name in ("url", "events") if name in kept} if kept else None
 
 
 def resolve(task: Task, move: Move) -> None:
