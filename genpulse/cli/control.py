@@ -10,7 +10,7 @@ import typer
 
 from genpulse.cli import bootstrap, demo, launch
 from genpulse.cli.client import ApiError, Client
-from genpulse.cli.instance import Instance
+from genpulse.cli.instance import Instance, given
 from genpulse.cli.terminal import (
     DEFAULT_DATA,
     FAILED,
@@ -103,7 +103,7 @@ def _greet(instance: Instance) -> None:
     told = _summary(instance)
     lines = {
         "Console": f"{told['base_url']}/console/",
-        "Sign in": f"{_one_time_url()}  (once, within 15 minutes)",
+        "Sign in": f"{_one_time_url(instance)}  (once, within 15 minutes)",
         "API key": told["admin_key"],
         "API docs": f"{told['base_url']}/docs",
     }
@@ -118,7 +118,9 @@ def _greet(instance: Instance) -> None:
     )
 
 
-def _one_time_url() -> str:
+def _one_time_url(instance: Instance) -> str:
+    if not given("BASE_URL", "PUBLIC_URL"):
+        os.environ["BASE_URL"] = instance.base_url  # PORT may have been 0
     set_up_django()
     from genpulse.auth.login import one_time_login_url
     from genpulse.auth.services import get_or_create_user
