@@ -24,7 +24,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_send_task_events=False,
     broker_transport_options={
-        "visibility_timeout": 600,
+        "visibility_timeout": config.visibility_timeout,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
         "unacked_restore_limit": 200,

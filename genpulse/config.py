@@ -186,6 +186,7 @@ class Config(BaseSettings):
     poll_min: Seconds = 2
     poll_max: Seconds = 30
     republish_seconds: Seconds = 5
+    visibility_timeout: Seconds = 600
     recorder_window: Seconds = 0.005
     find_delays: Annotated[
         list[float],

@@ -61,6 +61,7 @@ def run(task_id: UUID, attempt: int) -> str:
     claim = at.recorder.record(Start(task_id=task_id, attempt=attempt, worker=at.name))
     work = claim.result(RECORD_PATIENCE).work
     if work is None:
+        log.debug("claim.refused", task_id=str(task_id), attempt=attempt)
         return "refused"
     structlog.contextvars.bind_contextvars(task_id=str(task_id), attempt=attempt)
     with at.holding(work) as held:

@@ -1,0 +1,107 @@
+"""Cancels at any moment, and a database that goes away: E22, E23."""
+
+import signal
+import time
+from collections import Counter
+from typing import Any
+
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from genpulse import sql
+from tasks.models import Attempt, Task
+from tests.chaos.rig import Rig, meanwhile, patiently
+from tests.chaos.vendors import Painter
+
+KILL = """
+SELECT count(pg_terminate_backend(pid)) FROM (
+  SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+  ORDER BY random() LIMIT 3) AS some
+"""
+
+
+def canceled_at_random(rig: Rig) -> None:
+    """E22: a cancel wins or loses, never both."""
+    rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
+    with Painter() as painter:
+        who, sandbox = rig.owner(), rig.executor(slots=16)
+        painting = rig.executor("openai", painter.base, slots=8, verify_ttl=5)
+        count = rig.some(1000)
+        ids = rig.submit(who, "sandbox-text", sandbox, count // 2, vary=lambda _: {"latency": 0.2})
+        ids += rig.submit(
+            who,
+            "sandbox-image",
+            sandbox,
+            count // 4,
+            vary=lambda n: {"mode": "accept", "latency": n % 3 / 5},
+        )
+        ids += rig.submit(who, "gpt-image-2", painting, count // 4)
+        targets = rig.random.sample(ids, len(ids) * 2 // 3)
+        seen: Counter[str] = Counter()
+
+        def cancel() -> None:
+            if not targets:
+                return
+            task = targets.pop(rig.random.randrange(min(len(targets), 40)))
+            seen[Task.objects.values_list("status", flat=True).get(pk=task)] += 1
+            assert who.post(f"/api/v1/tasks/{task}/cancel").status_code in {200, 202}
+
+        with meanwhile(cancel, lambda: rig.random.uniform(0, 0.04)):
+            tasks = rig.ended(ids, 300)
+        assert painter.doubles() == []
+    for task in tasks:
+        assert (task.charged > 0) == (task.status == "succeeded"), task.id
+    for status, number in seen.items():
+        rig.counts[f"canceled while {status}"] += number
+    rig.counts["late attempts"] = Attempt.objects.filter(task_id__in=ids, late=True).count()
+    rig.hit("canceled while waiting", seen["queued"])
+    rig.hit("canceled in flight", seen["running"] + seen["awaiting"] + seen["admitted"])
+    rig.finish("E22 cancel")
+
+
+def database_down(rig: Rig) -> None:
+    """E23: backends are killed, and (where the server is ours alone) the server stops at once, again and again."""
+    rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
+    who, sandbox = rig.owner(), rig.executor(slots=32)
+    accepted: list[str] = []
+    refusals = 0
+    stops = rig.some(20) if rig.postgres else 0
+    until_stop = time.monotonic() + 2
+
+    def submit() -> None:
+        nonlocal refusals
+        try:
+            accepted.extend(
+                rig.submit(who, "sandbox-text", sandbox, 1, vary=lambda _: {"latency": 0.2})
+            )
+        except (AssertionError, DatabaseError):
+            connection.close()  # refused, or cut: nothing was promised
+            refusals += 1
+
+    with meanwhile(submit, lambda: 0.02):
+        while rig.counts["stops"] < stops or rig.counts["rounds of kills"] < rig.some(70, 5):
+            _kill_backends(rig)
+            if stops > rig.counts["stops"] and time.monotonic() > until_stop:
+                _stop_at_once(rig)
+                until_stop = time.monotonic() + 2
+            time.sleep(0.2)
+    rig.counts["refused"] = refusals
+    tasks = rig.ended(accepted, 300)
+    assert {task.status for task in tasks} == {"succeeded"}
+    rig.hit("backends killed", rig.counts["backends killed"], rig.some(100))
+    rig.hit("accepted in the storm", len(accepted), rig.some(100))
+    rig.finish("E23 database down")
+
+
+def _kill_backends(rig: Rig) -> None:
+    rows: list[Any] = patiently(lambda: sql.fetch(KILL))
+    rig.counts["backends killed"] += rows[0][0]
+    rig.counts["rounds of kills"] += 1
+
+
+def _stop_at_once(rig: Rig) -> None:
+    assert rig.postgres is not None
+    rig.postgres.kill(signal.SIGQUIT)  # what `pg_ctl -m immediate` sends
+    rig.counts["stops"] += 1
+    time.sleep(rig.random.uniform(0, 1))
+    rig.postgres.start()
