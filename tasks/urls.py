@@ -1,8 +1,8 @@
-"""The native paths of tasks, batches and quotes."""
+"""The native paths of tasks, batches, quotes, queues and executors."""
 
 from django.urls import path
 
-from tasks import api, batch_api, event_api
+from tasks import api, batch_api, event_api, fleet_api, queue_api
 
 urlpatterns = [
     path("api/v1/tasks", api.Tasks.as_view()),
@@ -21,4 +21,28 @@ urlpatterns = [
     path("api/v1/batches/<str:id_>/cancel", batch_api.CancelBatch.as_view()),
     path("api/v1/batches/<str:id_>/retry-failed", batch_api.RetryFailed.as_view()),
     path("api/v1/quote", batch_api.Quote.as_view()),
+    path("api/v1/tasks/<str:id_>/explain", fleet_api.Explain.as_view()),
+    path("api/v1/tasks/<str:id_>/attempts", fleet_api.TaskAttempts.as_view()),
+    path("api/v1/attempts", fleet_api.Attempts.as_view()),
+    path("api/v1/executors", fleet_api.Executors.as_view()),
+    path("api/v1/executors/<str:reference>", fleet_api.OneExecutor.as_view()),
+    *(
+        path(f"api/v1/executors/<str:reference>/{verb}", fleet_api.SteerExecutor.as_view(verb=verb))
+        for verb in fleet_api.WISHES
+    ),
+    path("api/v1/executors/<str:reference>/probe", fleet_api.ProbeExecutor.as_view()),
+    path("api/v1/dead-letters", fleet_api.DeadLetters.as_view()),
+    path("api/v1/dead-letters/<str:id_>", fleet_api.OneDeadLetter.as_view()),
+    path("api/v1/queues", queue_api.Queues.as_view()),
+    *(
+        path(f"api/v1/queues/{verb}", queue_api.SteerAll.as_view(verb=verb))
+        for verb in queue_api.STATES
+    ),
+    path("api/v1/queues/<str:family>", queue_api.OneQueue.as_view()),
+    *(
+        path(f"api/v1/queues/<str:family>/{verb}", queue_api.Steer.as_view(verb=verb))
+        for verb in queue_api.STATES
+    ),
+    path("api/v1/queues/<str:family>/purge", queue_api.Purge.as_view()),
+    path("api/v1/queues/<str:family>/promote", queue_api.Promote.as_view()),
 ]

@@ -56,16 +56,21 @@ def _order(params: Mapping[str, str]) -> str:
 
 
 def _cursor(value: Any) -> str:
-    return urlsafe_b64encode(f"1:{value}".encode()).decode().rstrip("=")
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return urlsafe_b64encode(f"1:{text}".encode()).decode().rstrip("=")
 
 
 def _read_cursor(queryset: QuerySet[T], key: str, text: str) -> Any:
     meta = queryset.model._meta
-    field = meta.pk if key == "pk" else meta.get_field(key)
+    fields = meta.pk_fields if key == "pk" else [meta.get_field(key)]
     try:
         version, _, value = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
-        if version == "1":
-            return field.to_python(value)  # type: ignore[union-attr]
+        parts = value.split(",") if len(fields) > 1 else [value]
+        if version == "1" and len(parts) == len(fields):
+            read = tuple(
+                field.to_python(part) for field, part in zip(fields, parts, strict=True)
+            )
+            return read if len(fields) > 1 else read[0]
     except (ValueError, ValidationError):
         pass
     raise ValidationFailed.of("cursor", "format", "want next_cursor of an earlier answer")
