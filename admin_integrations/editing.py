@@ -10,7 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
 from admin_integrations import fleet, routing, vault
 from admin_integrations.models import (
@@ -183,7 +183,7 @@ def save_binding(binding: WorkflowBinding) -> None:
 def _one(model: type[T], id_: UUID | None) -> T | None:
     if id_ is None:
         return None
-    row = model._default_manager.filter(pk=id_).first()
+    row = QuerySet(model).filter(pk=id_).first()
     if row is None:
         raise InvalidWorkflowOrExecutor(f"There is no such {model._meta.verbose_name}.")
     return row

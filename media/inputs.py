@@ -8,11 +8,12 @@ import base64
 import binascii
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from tempfile import TemporaryFile
+from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
@@ -40,6 +41,8 @@ FITS: dict[str, Callable[[Asset], bool]] = {
 # Chat messages carry theirs as {"type": "image_url", "image_url": {"url": ...}}.
 URL_PARTS = frozenset({"image_url", "video_url", "audio_url"})
 PICTURES = frozenset({"images", "mask", "image_url"})
+Places = Mapping[str, str]
+NO_PLACES: Places = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,25 +71,33 @@ class Place:
         return parse_id(self.text) if self.name else None
 
 
-def resolve_inputs(account_id: UUID, value: Any, path: str = "input") -> Any:
+def resolve_inputs(
+    account_id: UUID, value: Any, path: str = "input", places: Places = NO_PLACES
+) -> Any:
     """`value` with every bare asset id of a media field written as `asset:<id>`.
+
+    `places`: dotted places that are media too, each with the input name whose rules hold there.
 
     One query. Raises AssetNotFound for an id that is unknown or another owner's, MediaRejected for an
     asset of the wrong kind, UrlNotAllowed for an address the guard refuses; each names its field
     below `path`.
     """
-    places = list(_texts(value))
-    found = _owned(account_id, {place.asset_id for place in places if place.asset_id})
+    texts = list(_texts(value, places))
+    found = _owned(account_id, {place.asset_id for place in texts if place.asset_id})
     until = time.monotonic() + CHECK_SECONDS
-    for place in places:
+    for place in texts:
         with _named(f"{path}.{place.path}"):
             _check(place, found)
             if time.monotonic() > until:
                 raise UrlNotAllowed("The hosts of these URLs answer too slowly.")
-    return _replace(value, lambda place: f"asset:{place.asset_id}" if place.asset_id else None)
+    return _replace(
+        value, lambda place: f"asset:{place.asset_id}" if place.asset_id else None, places
+    )
 
 
-def adopt_data_uris(account_id: UUID, value: Any, path: str = "input") -> tuple[Any, list[Asset]]:
+def adopt_data_uris(
+    account_id: UUID, value: Any, path: str = "input", places: Places = NO_PLACES
+) -> tuple[Any, list[Asset]]:
     """`value` with every `data:<type>;base64,...` replaced by `asset:<id>`, and the prepared assets.
 
     Raises MediaRejected naming the field; whatever was written until then is erased again.
@@ -103,7 +114,7 @@ def adopt_data_uris(account_id: UUID, value: Any, path: str = "input") -> tuple[
         return f"asset:{prepared[-1].id}"
 
     try:
-        return _replace(value, adopt), prepared
+        return _replace(value, adopt, places), prepared
     except BaseException:
         discard(prepared)
         raise
@@ -194,16 +205,22 @@ def _named(path: str) -> Iterator[None]:
         raise type(problem)(f"{path}: {problem.detail}", errors=[item]) from None
 
 
-def _texts(value: Any, path: str = "", name: str | None = None) -> Iterator[Place]:
+def _texts(
+    value: Any, places: Places = NO_PLACES, path: str = "", name: str | None = None
+) -> Iterator[Place]:
     if isinstance(value, str):
         yield Place(path, value, name)
     elif isinstance(value, (dict, list)):
-        for step, item, inner in _children(value, path, name):
-            yield from _texts(item, step, inner)
+        for step, item, inner in _children(value, path, name, places):
+            yield from _texts(item, places, step, inner)
 
 
 def _replace(
-    value: Any, change: Callable[[Place], str | None], path: str = "", name: str | None = None
+    value: Any,
+    change: Callable[[Place], str | None],
+    places: Places,
+    path: str = "",
+    name: str | None = None,
 ) -> Any:
     """A copy of `value` in which `change` has replaced the texts it has an answer for."""
     if isinstance(value, str):
@@ -212,13 +229,14 @@ def _replace(
     if not isinstance(value, (dict, list)):
         return value
     children = [
-        _replace(item, change, step, inner) for step, item, inner in _children(value, path, name)
+        _replace(item, change, places, step, inner)
+        for step, item, inner in _children(value, path, name, places)
     ]
     return dict(zip(value, children, strict=True)) if isinstance(value, dict) else children
 
 
 def _children(
-    value: dict[str, Any] | list[Any], path: str, name: str | None
+    value: dict[str, Any] | list[Any], path: str, name: str | None, places: Places
 ) -> Iterator[tuple[str, Any, str | None]]:
     """Path, value and media name of each child; input names count at the top only."""
     prefix = f"{path}." if path else ""
@@ -229,4 +247,5 @@ def _children(
     for key, item in value.items():
         media = key if key in URL_PARTS or (key in FITS and not path) else None
         inherited = name if name in URL_PARTS and key == "url" else None
-        yield f"{prefix}{key}", item, media or inherited
+        place = f"{prefix}{key}"
+        yield place, item, media or inherited or places.get(place)

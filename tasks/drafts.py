@@ -6,8 +6,9 @@ transaction; `services.write` then stores drafts in one.
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -23,15 +24,15 @@ from genpulse.errors import (
     Problem,
     UnknownAbility,
     UnknownExecutor,
-    UnknownWorkflow,
     ValidationFailed,
 )
 from genpulse.money import to_credits
 from media import services as media
 from media.services import Prepared
 from providers import registry
-from tasks import routes
+from tasks import routes, workflows
 from tasks.requests import TaskBody
+from tasks.workflows import Runnable
 from wallet import pricing
 from wallet.estimates import estimate
 from wallet.pricing import Quote
@@ -48,6 +49,7 @@ TIMEOUTS = {
 LONG = 3600  # videos and workflows
 DRAIN_RETRY = 60
 FARTHEST = timedelta(days=30)
+NOTHING_BOUND: Mapping[str, Runnable] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +76,8 @@ class Draft:
     batch_index: int | None = None
     retry_of: UUID | None = None
     cloned_from: UUID | None = None
-    fixed_price: int | None = None
     external_id: str | None = None
+    adopts: bool = False  # the client may have frozen its price under `external_id` already
     extra_options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -104,18 +106,25 @@ class Draft:
         return texts[-1] if texts else ""
 
 
-def draft(actor: Actor, body: TaskBody, prefix: str = "") -> Draft:
-    """Check one body against everything but credits and limits of the account."""
+def draft(
+    actor: Actor, body: TaskBody, prefix: str = "", *, fixed_price: int | None = None
+) -> Draft:
+    """Check one body against everything but credits and limits of the account.
+
+    `fixed_price` in micro-credits is what it costs, whatever the price rules say.
+    """
     with below(prefix):
         _one_target(body)
-        targets = resolve(body)
+        bound = bound_to(body)
+        targets = resolve(body, bound)
         _key_allows(actor, targets)
         _family_open({target.family for target in targets})
         clean = validated(actor, body, targets)
-        resolved = media.resolve_inputs(actor.account_id, clean)
+        places = check_workflows(targets, bound, clean)
+        resolved = media.resolve_inputs(actor.account_id, clean, places=places)
         _check_webhook(body)
-        view = routes.find_or_make(route_of(body, targets[0]))
-        stored, files = media.adopt_data_uris(actor.account_id, resolved)
+        view = routes.find_or_make(route_of(body, targets[0], bound))
+        stored, files = media.adopt_data_uris(actor.account_id, resolved, places=places)
     try:
         with below(prefix):
             made = Draft(
@@ -123,8 +132,9 @@ def draft(actor: Actor, body: TaskBody, prefix: str = "") -> Draft:
                 targets=targets,
                 input=stored,
                 route=view,
-                quotes=[quote_of(target, stored) for target in targets],
+                quotes=[quote_of(target, stored, fixed_price) for target in targets],
                 files=files,
+                extra_options=workflow_options(bound),
             )
             _check_price(made)
     except BaseException:
@@ -163,11 +173,6 @@ def _one_target(body: TaskBody) -> None:
         raise ValidationFailed.of(
             "model", "required", "name a model, a workflow, an ability, or provider and task_type"
         )
-    if body.workflow:
-        raise UnknownWorkflow(
-            f"There is no workflow {body.workflow!r}.",
-            errors=[FieldError("workflow", "choice", "no such workflow")],
-        )
     if body.ability:
         raise UnknownAbility(
             f"There is no ability {body.ability!r}.",
@@ -179,22 +184,59 @@ def _one_target(body: TaskBody) -> None:
         raise ValidationFailed.of("retention", "exclusive", "store: false keeps nothing")
 
 
-def resolve(body: TaskBody) -> list[registry.Target]:
+def bound_to(body: TaskBody) -> dict[str, Runnable]:
+    """The workflows of this task by the model each stands for; most tasks have none."""
+    if body.workflow:
+        chosen = workflows.find(body.workflow)
+        return {chosen.model: chosen}
+    if body.provider:
+        return {}
+    found = ((name, workflows.behind(name)) for name in body.models)
+    return {name: chosen for name, chosen in found if chosen is not None}
+
+
+def workflow_options(bound: Mapping[str, Runnable]) -> dict[str, Any]:
+    """What of them is kept with the task: the name to show, the definitions for the adapter."""
+    if not bound:
+        return {}
+    shown = next(iter(bound.values())).shown
+    return {"workflow": shown, "presets": {model: one.preset for model, one in bound.items()}}
+
+
+def check_workflows(
+    targets: Sequence[registry.Target], bound: Mapping[str, Runnable], given: Mapping[str, Any]
+) -> dict[str, str]:
+    """Refuse what no workflow of the task could run; the places of the input that are media because of them."""
+    places: dict[str, str] = {}
+    for target in targets:
+        chosen = bound.get(target.model or "")
+        graph = chosen.preset.get("workflow") if chosen else given.get("workflow")
+        if chosen:
+            workflows.check(chosen, given)
+        elif target.provider == "comfyui" and graph is not None:
+            workflows.check_graph(graph, given)
+        places |= workflows.media_places(graph) if target.provider == "comfyui" else {}
+    return places
+
+
+def resolve(body: TaskBody, bound: Mapping[str, Runnable] = NOTHING_BOUND) -> list[registry.Target]:
     """One target for each model of the list, all of one task type."""
-    names: list[str | None] = list(body.models) or [None]
+    names: list[str | None] = [*(list(bound) if body.workflow else body.models)] or [None]
     listed = isinstance(body.model, list)
     targets: list[registry.Target] = []
     for index, name in enumerate(names):
         try:
-            targets.append(
-                registry.resolve(
-                    name,
-                    provider=body.provider,
-                    task_type=body.task_type or (targets[0].task_type if targets else None),
-                    input=body.input,
-                    listed=provider_with(name),
-                )
+            chosen = bound.get(name or "")
+            target = registry.resolve(
+                name,
+                provider=body.provider,
+                task_type=body.task_type or (targets[0].task_type if targets else None),
+                input=body.input,
+                bound=chosen.family if chosen else None,
+                listed=provider_with(name),
             )
+            # The workflow, not the name it goes by, says what it takes.
+            targets.append(replace(target, declared=None) if chosen else target)
         except ValidationFailed as problem:
             if not listed:
                 raise
@@ -243,9 +285,11 @@ def _family_open(families: set[str]) -> None:
         raise FamilyDraining(f"The queue {min(closed)} takes no new work.", retry_after=DRAIN_RETRY)
 
 
-def route_of(body: TaskBody, target: registry.Target) -> RouteView:
+def route_of(
+    body: TaskBody, target: registry.Target, bound: Mapping[str, Runnable] = NOTHING_BOUND
+) -> RouteView:
     """What decides who may serve it. Unknown executor names are refused."""
-    wish = body.wish
+    wish, chosen = body.wish, bound.get(target.model or "")
     known = {executor.name for executor in fleet.current().executors}
     if isinstance(body.executor, str) and body.executor not in known:
         raise UnknownExecutor(
@@ -266,6 +310,7 @@ def route_of(body: TaskBody, target: registry.Target) -> RouteView:
         prefer=tuple(wish.prefer),
         region=wish.region or "",
         tags=tuple(sorted(wish.tags)),
+        executor=str(chosen.executor) if chosen and chosen.executor else "",
     )
 
 
@@ -279,7 +324,11 @@ def _check_webhook(body: TaskBody) -> None:
         raise type(problem)(problem.detail, errors=[item]) from None
 
 
-def quote_of(target: registry.Target, given: Mapping[str, Any]) -> Quote:
+def quote_of(
+    target: registry.Target, given: Mapping[str, Any], fixed_price: int | None = None
+) -> Quote:
+    if fixed_price is not None:
+        return pricing.fixed(fixed_price)
     wanted = PriceTarget(
         task_type=target.task_type, model=target.model or "", provider=target.provider
     )

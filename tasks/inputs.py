@@ -1,6 +1,6 @@
 """The media inputs of a call, opened only when an adapter asks for them."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from mimetypes import guess_type
 from typing import Any
@@ -10,6 +10,7 @@ from genpulse.errors import UrlNotAllowed
 from media import services as media
 from media.services import InputFile
 from providers.base import Input, ProviderError
+from tasks import workflows
 from tasks.work import Work
 
 MEDIA_NAMES = frozenset({"images", "mask", "video", "audio", "image_url", "video_url", "audio_url"})
@@ -71,7 +72,8 @@ def download(address: str) -> Download:
 
 def inputs_of(work: Work) -> dict[str, Input]:
     """Every media file of the request by its place: `mask`, `images.0`, `messages.0.content.1.image_url`."""
-    places = _places(work.input, "", False)
+    named = workflows.media_places(work.input.get("workflow"))
+    places = _places(work.input, "", False, named)
     found = {path: _input(text, is_media, work) for path, text, is_media in places}
     return {path: value for path, value in found.items() if value is not None}
 
@@ -84,12 +86,14 @@ def _input(text: str, is_media: bool, work: Work) -> Input | None:
     return LinkedInput(text) if is_media and text.startswith(("http://", "https://")) else None
 
 
-def _places(value: Any, path: str, is_media: bool) -> Iterator[tuple[str, str, bool]]:
+def _places(
+    value: Any, path: str, is_media: bool, named: Container[str]
+) -> Iterator[tuple[str, str, bool]]:
     """Every text with its dotted place and whether media is expected there."""
     if isinstance(value, str):
-        yield path, value, is_media
+        yield path, value, is_media or path in named
         return
     children = enumerate(value) if isinstance(value, list) else ()
     for name, item in value.items() if isinstance(value, dict) else children:
         inner = path if name == "url" and is_media else f"{path}.{name}".lstrip(".")
-        yield from _places(item, inner, is_media or name in MEDIA_NAMES)
+        yield from _places(item, inner, is_media or name in MEDIA_NAMES, named)

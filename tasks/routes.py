@@ -102,14 +102,17 @@ def after_failure(
 def next_model(route: RouteView, model: str) -> RouteView:
     """The route of the next model of a fall-back list; its family and provider are looked up anew."""
     from providers import registry
+    from tasks import workflows
 
-    target = registry.resolve(model=model)
+    bound = workflows.behind(model)
+    target = registry.resolve(model=model, bound=bound.family if bound else None)
     return replace(
         route,
         id=0,
         model=target.model or model,
         family=target.family,
         provider=target.provider,
+        executor="",
         tried=(),
         refused=(),
     )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks import api, batch_api, event_api, fleet_api, queue_api
+from tasks import api, batch_api, event_api, fleet_api, queue_api, workflow_api
 
 urlpatterns = [
     path("api/v1/tasks", api.Tasks.as_view()),
@@ -20,6 +20,8 @@ urlpatterns = [
     path("api/v1/batches/<str:id_>/events", event_api.BatchEvents.as_view()),
     path("api/v1/batches/<str:id_>/cancel", batch_api.CancelBatch.as_view()),
     path("api/v1/batches/<str:id_>/retry-failed", batch_api.RetryFailed.as_view()),
+    path("api/v1/workflows", workflow_api.Workflows.as_view()),
+    path("api/v1/workflows/<str:reference>", workflow_api.OneWorkflow.as_view()),
     path("api/v1/quote", batch_api.Quote.as_view()),
     path("api/v1/tasks/<str:id_>/explain", fleet_api.Explain.as_view()),
     path("api/v1/tasks/<str:id_>/attempts", fleet_api.TaskAttempts.as_view()),

@@ -27,7 +27,7 @@ from tasks.requests import TaskBody
 from tasks.services import write
 
 MAX_PER_VERB = 1000
-KEPT_BY_RETRY = ("workflow", "ability", "points", "dialect", "webhook", "turn", "context")
+KEPT_BY_RETRY = ("ability", "points", "dialect", "webhook", "turn", "context")
 
 
 def owned(account_id: UUID | None, task_id: UUID) -> Task:
@@ -57,7 +57,7 @@ def asked(task: Task, content: TaskContent) -> dict[str, Any]:
         raise Purged("The input of this task was removed.")
     options = content.options
     values: dict[str, Any] = {
-        "model": options.get("models") or task.model,
+        **_target(task, options),
         "provider": options.get("provider"),
         "task_type": task.task_type,
         "input": content.input,
@@ -76,6 +76,14 @@ def asked(task: Task, content: TaskContent) -> dict[str, Any]:
         "conversation_id": task.conversation_id if task.task_type == "chat" else None,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _target(task: Task, options: dict[str, Any]) -> dict[str, Any]:
+    """A workflow is asked for by its id: the same version again."""
+    workflow = options.get("workflow")
+    if workflow and task.model == f"{workflow['name']}@{workflow['version']}":
+        return {"workflow": workflow["id"]}
+    return {"model": options.get("models") or task.model}
 
 
 def plain_webhook(kept: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -109,7 +117,7 @@ def retry(actor: Actor, task: Task) -> tuple[UUID, bool]:
     made = drafts.draft(actor, TaskBody(**asked(task, content)))
     made.retry_of, made.batch_index = task.id, task.batch_index
     made.body = made.body.model_copy(update={"conversation_id": task.conversation_id})
-    made.extra_options = {k: v for k, v in content.options.items() if k in KEPT_BY_RETRY}
+    made.extra_options |= {k: v for k, v in content.options.items() if k in KEPT_BY_RETRY}
     with transaction.atomic():
         Task.objects.select_for_update().get(pk=task.id)
         existing = open_retry(task)

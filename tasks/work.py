@@ -9,9 +9,9 @@ from admin_integrations import vault
 from genpulse import sql
 from media import services as media
 from media.services import InputFile
+from providers.urls import same_origin
 from tasks import workflows
 from tasks.context import with_context
-from providers.urls import same_origin
 
 READ = (
     """

@@ -74,6 +74,7 @@ class Engine:
         self.interruptions: list[str] = []  # prompts that were hit
         self._cache: dict[str, tuple[tuple[Any, ...], dict[str, Any] | None]] = {}
         self._number = 0
+        self.most = 0  # prompts that were here at one time
         self._forgetting = False
 
     def put(self, run: Run) -> None:
@@ -81,6 +82,7 @@ class Engine:
             self._number += 1
             run.number = run.number or self._number
             self.pending.append(run)
+            self.most = max(self.most, self.remaining())
             self.changed.notify_all()
         self.events.status(self.remaining())
 
