@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("genpulse.dialects.urls")),
     path("", include("media.urls")),
     path("", include("tasks.urls")),
+    path("", include("tasks.webhook_urls")),
     path("", include("wallet.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -66,6 +66,14 @@ def find(*args: Any) -> str:
     return guarded("gp.find", args, lambda: polling.find(*task_and_attempt(args)))
 
 
+@app.task(name="gp.deliver")
+def deliver(*args: Any) -> str:
+    """Send one webhook, and what else is due for its host. I/O worker."""
+    from tasks import webhooks
+
+    return guarded("gp.deliver", args, lambda: webhooks.run(*task_and_attempt(args)))
+
+
 @app.task(name="gp.chore")
 def chore(*args: Any) -> str:
     """Slow periodic work. Media worker."""

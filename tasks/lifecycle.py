@@ -1,7 +1,7 @@
 """The one writer of tasks: `apply(moves)`.
 
 One transaction, one order of statements, always: (1) race batches, (2) tasks, (3) attempts and contents,
-(4) events, (5) batches, (6) holds, (7) wallets with their journal. Rows of one kind are locked by id, so two groups
+(4) events, (5) batches and deliveries, (6) holds, (7) wallets with their journal. Rows of one kind are locked by id, so two groups
 with crossed rows wait for each other and never deadlock. What a move means is decided by `tasks.moves`, purely,
 between the lock and the write; a move that does not fit any more changes nothing.
 """
@@ -22,14 +22,17 @@ from genpulse import sql
 from genpulse.events.bells import ring_admit
 from genpulse.events.log import NewEvent, append
 from genpulse.money import to_credits
-from tasks import counting
+from tasks import counting, deliveries
 from tasks.models import TERMINAL, Batch, Stage, Status
 from tasks.moves import Cancel, Canceled, Move, Settle, Succeed
-from tasks.state import MUTABLE, AttemptChange, NewAttempt, Step, TaskState
+from tasks.state import MUTABLE, AttemptChange, NewAttempt, Step, TaskState, batch_outcome
 from wallet import services as wallet
 
 READ = [field.name for field in fields(TaskState)]
-LOCK = f"SELECT {', '.join(READ)}, now() FROM tasks_task WHERE id = ANY(%s) ORDER BY id FOR UPDATE"  # noqa: S608
+LOCK = (
+    f"SELECT {', '.join(READ)}, {deliveries.TASK_IS_WATCHED}, now() FROM tasks_task"  # noqa: S608
+    " WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+)
 UPDATE = (
     f"UPDATE tasks_task AS t SET {', '.join(f'{name} = new.{name}' for name in MUTABLE)} FROM "  # noqa: S608
     + sql.unnest({"id": "uuid", "old_status": "text", "old_attempt": "int", **MUTABLE})
@@ -154,6 +157,7 @@ def _apply(moves: Sequence[Move]) -> list[Applied]:
         return [Applied(move, False, None) for move in moves]
     now: datetime = rows[0][-1]
     group = Group({row[0]: read(row) for row in rows}, races, now)
+    group.watched = {row[0] for row in rows if row[-2]}
     applied = [group.take(move) for move in moves]
     group.write()
     return applied
@@ -178,6 +182,7 @@ class Group:
         self.now = now
         self.steps: list[Step] = []
         self.events: list[NewEvent] = []
+        self.watched: set[UUID] = set()  # tasks with a webhook, own or of their account
 
     def take(self, move: Move) -> Applied:
         task = self.after.get(move.task_id)
@@ -234,7 +239,8 @@ class Group:
             for id_, task in self.after.items()
             if task.status in TERMINAL and self.before[id_].status not in TERMINAL
         ]
-        self._write_batches(ended)
+        batches = self._write_batches(ended)
+        deliveries.write([event for event in self.events if event.task in self.watched] + batches)
         self._settle(ended)
         transaction.on_commit(partial(counting.written, self.steps, ended), robust=True)
         if ended or any(step.attempt or step.task.status == Status.QUEUED for step in self.steps):
@@ -281,10 +287,11 @@ class Group:
         if rows:
             sql.execute(UPDATE_CONTENT, sql.columns(rows))
 
-    def _write_batches(self, ended: Sequence[TaskState]) -> None:
+    def _write_batches(self, ended: Sequence[TaskState]) -> list[NewEvent]:
+        """The events of batches that end with these tasks."""
         counts = Counter(task.batch_id for task in ended if task.batch_id)
         if not counts:
-            return
+            return []
         ids = sorted(counts)
         sql.fetch("SELECT 1 FROM tasks_batch WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [ids])
         if self.winners:
@@ -296,7 +303,9 @@ class Group:
             )
             transaction.on_commit(partial(cancel_losers, list(self.winners)), robust=True)
         rows = sql.fetch(CLOSE_BATCHES, sql.columns([(id_, counts[id_]) for id_ in ids]))
-        append(batch_ends([row for row in rows if row[2] == 0]))
+        events = batch_ends([row for row in rows if row[2] == 0])
+        append(events)
+        return events
 
     def _settle(self, ended: Sequence[TaskState]) -> None:
         wallet.settle(
@@ -381,14 +390,6 @@ def batch_ends(closed: Sequence[tuple[Any, ...]]) -> list[NewEvent]:
         )
         for id_, account, _, winner in closed
     ]
-
-
-def batch_outcome(counts: Counter[str], winner: UUID | None) -> str:
-    """`completed` (all succeeded, or the race is won), `partial` (some did), `failed` (none)."""
-    succeeded = counts[Status.SUCCEEDED.value]
-    if winner or succeeded == counts.total():
-        return "completed"
-    return "partial" if succeeded else "failed"
 
 
 def cancel_losers(batches: Sequence[UUID]) -> int:

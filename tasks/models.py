@@ -13,6 +13,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from genpulse.ids import new_id
+from tasks.webhook_models import WebhookEndpoint as WebhookEndpoint
+from tasks.webhook_models import WebhookSecret as WebhookSecret
 
 
 class Status(models.TextChoices):
@@ -450,6 +452,7 @@ class Delivery(models.Model):
     account = models.ForeignKey("accounts.Account", on_delete=models.CASCADE, db_index=False)
     endpoint_id = models.UUIDField(null=True)
     url = models.CharField(max_length=2000)
+    host = models.CharField(max_length=300, default="")
     style = models.CharField(max_length=16, default="native")  # whose body: a dialect's or ours
     event_id = models.CharField(max_length=64)
     event_type = models.CharField(max_length=40)
@@ -464,14 +467,22 @@ class Delivery(models.Model):
     body = models.JSONField(null=True)
     tries = models.JSONField(default=list)
     next_attempt_at = models.DateTimeField(null=True, db_default=Now())
+    lease_until = models.DateTimeField(null=True)  # somebody sends it, or is about to
+    sending = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
     delivered_at = models.DateTimeField(null=True)
 
     class Meta:
         indexes = [
             models.Index(
-                fields=["next_attempt_at"], name="delivery_due", condition=Q(status="pending")
+                fields=["host", "next_attempt_at"],
+                name="delivery_due",
+                condition=Q(status="pending"),
             ),
+            models.Index(
+                fields=["host"], name="delivery_leased", condition=Q(lease_until__isnull=False)
+            ),
+            models.Index(fields=["endpoint_id", "-id"], name="delivery_by_endpoint"),
             models.Index(fields=["account", "-id"], name="delivery_by_account"),
             models.Index(
                 fields=["task_id"], name="delivery_by_task", condition=Q(task_id__isnull=False)

@@ -6,6 +6,7 @@
     reap     every replica  dead workers, lost messages, deadlines
     chores   every replica  slow periodic work, claimed as rows
     medians  every replica  what a task of each family costs, for fair shares
+    deliver  every replica  webhooks that are due
     alone    leader only    the quarantine worker, when suspect tasks wait for it
 
 Any number of replicas may run. The database decides who leads; Redis being away costs a tick.
@@ -27,7 +28,7 @@ from admin_integrations import fleet
 from genpulse import meters
 from genpulse.config import config
 from genpulse.events import bells
-from tasks import admission, blocking, chores, publish, timers
+from tasks import admission, blocking, chores, publish, timers, webhooks
 from tasks.leader import Lease
 from tasks.lifecycle import Applied
 from tasks.quarantine import Quarantine
@@ -60,6 +61,7 @@ class Orchestrator:
         loops = [
             Loop("poll", config.tick_poll, timers.due),
             Loop("reap", config.tick_reap, self.reap),
+            Loop("deliver", config.tick_deliver, webhooks.due),
             Loop("chores", min(config.tick_chores, 5), chores.claim),
             Loop("medians", config.tick_chores, admission.refresh_medians),
             Loop("alone", config.tick_reap, self.isolate),

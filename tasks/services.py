@@ -25,7 +25,7 @@ from genpulse.events.log import NewEvent, append
 from genpulse.ids import new_id
 from genpulse.money import to_credits
 from media import services as media
-from tasks import conversations, drafts, feasibility
+from tasks import conversations, deliveries, drafts, feasibility
 from tasks.drafts import Actor, Draft
 from tasks.models import Batch, Status
 from tasks.requests import TaskBody
@@ -93,6 +93,7 @@ CONTENT = {
     "price": "jsonb",
 }
 REOPEN = "UPDATE tasks_batch SET open = open + %s, finished_at = NULL WHERE id = %s"
+NOW = f"SELECT now(), {deliveries.ACCOUNT_IS_WATCHED.format(account='%s')}"
 WAITING_COUNT = "SELECT count(*) FROM tasks_task WHERE account_id = %s AND finished_at IS NULL"
 SPENT = """
 SELECT coalesce(sum(CASE WHEN finished_at IS NULL THEN quoted ELSE charged END), 0)::bigint FROM tasks_task
@@ -138,12 +139,18 @@ def write(
     _check_waiting(account, len(made))
     _check_budgets(actor, account, price)
     feasibility.check(made, actor.account_id)
-    now: datetime = sql.fetch("SELECT now()")[0][0]
-    batch_id = _write_batch(actor, made, batch, price, now) if batch else joins
+    now, watched = sql.fetch(NOW, [account.id])[0]
+    begun = _write_batch(actor, made, batch, price, now) if batch else None
+    batch_id = begun.batch if begun else joins
     conversations.take_turns(actor.account_id, made)
     rows = [Row(actor, one, batch_id, now) for one in made]
+    for row in rows:
+        row.adopt()
     _insert(rows)
-    append([row.event() for row in rows])
+    events = [row.event() for row in rows]
+    append(events)
+    if watched or any("webhook" in options_of(draft) for draft in made):
+        deliveries.write([*events, begun] if begun else events)
     for draft in made:
         if draft.files:
             for file in draft.files:
@@ -151,7 +158,7 @@ def write(
             media.insert_many(draft.files)
     if joins:
         sql.execute(REOPEN, [len(rows), joins])
-    wallet.freeze_many([row.freeze() for row in rows if row.hold_id])
+    wallet.freeze_many([row.freeze() for row in rows if row.hold_id and not row.draft.adopts])
     transaction.on_commit(ring_admit, robust=True)
     for draft in made:
         meters.submitted.labels(draft.target.family, actor.source).inc()
@@ -246,7 +253,13 @@ class Row:
             amount=self.draft.price,
             task_id=self.id,
             batch_id=self.batch_id,
+            reference=self.draft.external_id or "" if self.draft.adopts else "",
         )
+
+    def adopt(self) -> None:
+        """The client's open hold of the task's own id becomes the task's; without one it is frozen now."""
+        if self.draft.adopts:
+            self.hold_id = wallet.adopt(self.freeze())
 
 
 def options_of(draft: Draft) -> dict[str, Any]:
@@ -271,7 +284,8 @@ def options_of(draft: Draft) -> dict[str, Any]:
 
 def _write_batch(
     actor: Actor, made: Sequence[Draft], spec: BatchSpec, price: int, now: datetime
-) -> UUID:
+) -> NewEvent:
+    """The row; its first event, which names it."""
     batch = Batch.objects.create(
         account_id=actor.account_id,
         key_id=actor.key.id if actor.key else None,
@@ -286,18 +300,15 @@ def _write_batch(
         conversation_id=spec.conversation_id,
         created_at=now,
     )
-    append(
-        [
-            NewEvent(
-                account=actor.account_id,
-                type="batch.created",
-                data={"total": len(made), "mode": spec.mode, "price": to_credits(price)},
-                at=now,
-                batch=batch.id,
-            )
-        ]
+    created = NewEvent(
+        account=actor.account_id,
+        type="batch.created",
+        data={"total": len(made), "mode": spec.mode, "price": to_credits(price)},
+        at=now,
+        batch=batch.id,
     )
-    return batch.id
+    append([created])
+    return created
 
 
 def _insert(rows: Sequence[Row]) -> None:

@@ -1,5 +1,6 @@
 """A task as the state machine sees it: the mutable columns of its row, and what one step does to them."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -148,3 +149,11 @@ class Step:
     output: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+
+
+def batch_outcome(counts: Counter[str], winner: UUID | None) -> str:
+    """`completed` (all succeeded, or the race is won), `partial` (some did), `failed` (none)."""
+    succeeded = counts[Status.SUCCEEDED.value]
+    if winner or succeeded == counts.total():
+        return "completed"
+    return "partial" if succeeded else "failed"

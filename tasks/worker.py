@@ -63,7 +63,8 @@ def run_io(*, quarantine: bool = False) -> None:
         if quarantine:
             threading.Thread(target=watch_idleness, name="idleness", daemon=True).start()
 
-    start(name, names, ["--pool=threads", f"--concurrency={threads}"])
+    consumed = names if quarantine else [*names, publish.WEBHOOKS]
+    start(name, consumed, ["--pool=threads", f"--concurrency={threads}"])
 
 
 def run_media() -> None:
@@ -99,7 +100,7 @@ def start(name: str, names: Sequence[str], options: Sequence[str]) -> None:
 def shut_down(consumer: Any) -> None:
     at = desk()
     log.info("worker.draining", held=len(at.held))
-    for name in at.queues:
+    for name in [*at.queues, publish.WEBHOOKS]:
         consumer.call_soon(consumer.cancel_task_queue, name)
     at.drain()
     wait_for_calls(at, config.shutdown_grace)

@@ -72,7 +72,10 @@ LEDGER = ("wallet_journal", "wallet_entry")
 @pytest.fixture(scope="session", autouse=True)
 def ledger_can_be_emptied() -> Iterator[None]:
     """Tests with real transactions end with TRUNCATE, which the ledger's triggers refuse."""
+    from django.db import OperationalError
+    from django.db import OperationalError
     from django.db.backends.postgresql.operations import DatabaseOperations
+    from psycopg.errors import DeadlockDetected
 
     flush = DatabaseOperations.sql_flush
 
@@ -85,7 +88,20 @@ def ledger_can_be_emptied() -> Iterator[None]:
             *(table.format("ENABLE") for table in ledger),
         ]
 
+    execute = DatabaseOperations.execute_sql_flush
+
+    def execute_sql_flush(self: Any, statements: list[str]) -> None:
+        """Running processes read tables in other orders than TRUNCATE locks them."""
+        for last in (False, False, True):
+            try:
+                return execute(self, statements)
+            except OperationalError:
+                if last:
+                    raise
+        return None
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "execute_sql_flush", execute_sql_flush)
         patch.setattr(DatabaseOperations, "sql_flush", sql_flush)
         yield
 
