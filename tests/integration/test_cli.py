@@ -134,6 +134,31 @@ def test_nothing_runs(genpulse: Run, tmp_path: Path) -> None:
     assert "nothing runs" in genpulse("down").stderr
 
 
+def test_status_shows_processes_queues_and_executors(
+    genpulse: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = {"family": "sd", "state": "paused", "waiting": {"total": 7}}
+    queue |= {"running": 1, "awaiting": 2, "blocked": 0}
+    report = {
+        "running": True,
+        "base_url": "http://127.0.0.1:8000",
+        "processes": [{"name": "web", "pid": None, "state": "backoff", "restarts": 3}],
+        "queues": [queue],
+        "executors": [{"name": "sandbox-1", "provider": "sandbox", "state": "active"}],
+    }
+    monkeypatch.setattr("genpulse.cli.control._report", lambda _instance: report)
+    lines = [line.split() for line in genpulse("status").stdout.splitlines()]
+    assert lines == [
+        ["http://127.0.0.1:8000"],
+        ["name", "state", "pid", "restarts"],
+        ["web", "backoff", "3"],
+        ["family", "state", "waiting", "running", "awaiting", "blocked"],
+        ["sd", "paused", "7", "1", "2", "0"],
+        ["name", "provider", "state"],
+        ["sandbox-1", "sandbox", "active"],
+    ]
+
+
 def test_purge_deletes_only_folders_of_instances(genpulse: Run, tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     assert genpulse("down", "--purge").exit_code == 1
