@@ -137,7 +137,7 @@ def test_nothing_runs(genpulse: Run, tmp_path: Path) -> None:
 def test_status_shows_processes_queues_and_executors(
     genpulse: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = {"family": "sd", "state": "paused", "waiting": {"total": 7}}
+    queue: dict[str, Any] = {"family": "sd", "state": "paused", "waiting": {"total": 7}}
     queue |= {"running": 1, "awaiting": 2, "blocked": 0}
     report = {
         "running": True,
