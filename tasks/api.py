@@ -1,9 +1,13 @@
 """The native API of tasks: submit, read, list, and the verbs of one task and of many."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.http.response import HttpResponseBase
 from pydantic import Field, JsonValue
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,13 +19,14 @@ from genpulse.http.parsing import Body, Id, parse
 from genpulse.http.views import NativeView
 from genpulse.ids import parse_id
 from media import services as media
-from tasks import drafts, services, verbs
+from tasks import drafts, services, streams, verbs, waiting
 from tasks.drafts import Actor
 from tasks.filters import TaskFilter
-from tasks.models import Batch, Task, TaskContent
+from tasks.models import TERMINAL, Batch, Task, TaskContent
 from tasks.moves import GiveUp, Move, Resend, Settle, error
 from tasks.render import extras, render_task, render_tasks
 from tasks.requests import CloneBody, TaskBody, merge_patch
+from tasks.waiting import WaitQuery
 
 
 class TaskDoor(NativeView):
@@ -67,6 +72,38 @@ class TaskDoor(NativeView):
         task = Task.objects.get(pk=task_id)
         return render_task(task, extras([task_id])[task_id], admin=self.credential.has("admin"))
 
+    def held(
+        self,
+        response: Response,
+        until: Callable[[], Awaitable[object]],
+        again: Callable[[], Response],
+    ) -> Response:
+        """Let the answer wait for `until()`; it is then what `again()` says."""
+        waiting.hold(
+            response,
+            until,
+            lambda: self.finalize_response(self.request, again(), *self.args, **self.kwargs),
+        )
+        return response
+
+    def submitted(
+        self,
+        answer: Answer,
+        patience: int | None,
+        end: Callable[[UUID, float], Awaitable[object]],
+        shown: Callable[[UUID], dict[str, Any]],
+    ) -> Response:
+        """The answer to a submit; a client that prefers to wait gets the state at the end."""
+        response, made = self.reply(answer), answer.object_id
+        if patience is None or made is None:
+            return response
+        headers = {**answer.headers, "Preference-Applied": f"wait={patience}"}
+        return self.held(
+            response,
+            lambda: end(made, patience),
+            lambda: self.reply(replace(answer, body=shown(made), headers=headers)),
+        )
+
     def created(self, task_id: UUID, status: int = 201) -> Answer:
         headers = {"Location": f"/api/v1/tasks/{task_id}", "X-GenPulse-Task-Id": str(task_id)}
         return Answer(status=status, body=self.shown(task_id), headers=headers, object_id=task_id)
@@ -97,16 +134,38 @@ class Tasks(TaskDoor):
         page["items"] = render_tasks(page["items"], admin=self.credential.has("admin"))
         return Response(page)
 
-    def post(self, request: Request) -> Response:
-        return self.reply(self.store(self.parse(TaskBody)))
+    def post(self, request: Request) -> HttpResponseBase:
+        patience = waiting.preferred(request)
+        answer = self.store(self.parse(TaskBody))
+        if streams.wanted(request):
+            return self.streamed(answer)
+        return self.submitted(answer, patience, waiting.task_end, self.shown)
+
+    def streamed(self, answer: Answer) -> HttpResponseBase:
+        """The new task's events from the first; a replay gets those of the first request's task."""
+        task = Task.objects.get(pk=answer.body["id"])
+        source = streams.TaskSource(task.id, task.account_id, 0, streamed=task.stream)
+        response = streams.respond(source, admin=self.credential.has("admin"))
+        for name, value in self.reply(answer).headers.items():
+            response.headers.setdefault(name, value)
+        return response
 
 
 class OneTask(TaskDoor):
     def get(self, request: Request, id_: str) -> Response:
+        patience = self.query(WaitQuery).wait
         task = self.task(id_)
+        response = self.tagged(task)
+        if patience is None or task.status in TERMINAL:
+            return response
+        end = partial(waiting.task_end, task.id, patience)
+        return self.held(response, end, lambda: self.tagged(self.task(id_)))
+
+    def tagged(self, task: Task) -> Response:
+        """The task, or 304 for a client that knows it."""
         body = render_task(task, extras([task.id])[task.id], admin=self.credential.has("admin"))
         tag = f'"{body["status"]}-{body["seq"]}-{body["progress"]}"'
-        if request.headers.get("If-None-Match") == tag:
+        if self.request.headers.get("If-None-Match") == tag:
             return Response(status=304, headers={"ETag": tag})
         return Response(body, headers={"ETag": tag})
 

@@ -1,6 +1,7 @@
 """The native API of batches and quotes."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -12,13 +13,14 @@ from genpulse.http.idempotency import Answer
 from genpulse.http.pagination import paginate
 from genpulse.ids import parse_id
 from media import services as media
-from tasks import batches, services, verbs
+from tasks import batches, services, verbs, waiting
 from tasks.api import TaskDoor
 from tasks.filters import BatchFilter
 from tasks.models import TERMINAL, Batch, Task
 from tasks.render import render_batch
 from tasks.requests import BatchBody, TaskBody
 from tasks.services import BatchSpec
+from tasks.waiting import WaitQuery
 
 
 class BatchDoor(TaskDoor):
@@ -45,6 +47,7 @@ class Batches(BatchDoor):
         return Response(paginate(rows, request.query_params.dict(), render_batch))
 
     def post(self, request: Request) -> Response:
+        patience = waiting.preferred(request)
         own, bodies = batches.children(self.body)
         made = services.check_all(self.actor(), bodies)
         files = [file for draft in made for file in draft.files]
@@ -70,7 +73,7 @@ class Batches(BatchDoor):
         finally:
             if answer is None or answer.replayed:
                 media.discard(files)
-        return self.reply(answer)
+        return self.submitted(answer, patience, waiting.batch_end, self.shown_batch)
 
 
 def spec_of(own: BatchBody, data: Mapping[str, Any], first: TaskBody) -> BatchSpec:
@@ -88,7 +91,13 @@ def spec_of(own: BatchBody, data: Mapping[str, Any], first: TaskBody) -> BatchSp
 
 class OneBatch(BatchDoor):
     def get(self, request: Request, id_: str) -> Response:
-        return Response(render_batch(self.batch(id_)))
+        patience = self.query(WaitQuery).wait
+        batch = self.batch(id_)
+        response = Response(render_batch(batch))
+        if patience is None or batch.open == 0:
+            return response
+        end = partial(waiting.batch_end, batch.id, patience)
+        return self.held(response, end, lambda: Response(render_batch(self.batch(id_))))
 
 
 class CancelBatch(BatchDoor):

@@ -104,6 +104,7 @@ def learn(at: Desk, provider: Provider, ask: Sequence[Work], calls: dict[Key, Ca
         if update.state == "working":
             percent = min(int((update.progress or 0) * 100), 99)
             working.append((*one.key, percent, update.phase or "", update.poll_after))
+            update.call.emit.progress(update.progress or 0, phase=update.phase)
         elif one.late:
             close_orphan(at, one, update.state)
         else:

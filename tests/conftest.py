@@ -73,9 +73,7 @@ LEDGER = ("wallet_journal", "wallet_entry")
 def ledger_can_be_emptied() -> Iterator[None]:
     """Tests with real transactions end with TRUNCATE, which the ledger's triggers refuse."""
     from django.db import OperationalError
-    from django.db import OperationalError
     from django.db.backends.postgresql.operations import DatabaseOperations
-    from psycopg.errors import DeadlockDetected
 
     flush = DatabaseOperations.sql_flush
 

@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,7 @@ from tests.integration.stack import sandbox
 from wallet import services as wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
-SAID = {"text": "a kite", "message": None, "data": None, "assets": []}
+SAID: dict[str, Any] = {"text": "a kite", "message": None, "data": None, "assets": []}
 
 
 @pytest.fixture

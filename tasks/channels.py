@@ -1,0 +1,20 @@
+"""Names in the live Redis: who rings where, and where deltas are kept."""
+
+from uuid import UUID
+
+ACCESS = "gp:access"  # somebody's access ended: {"user": id, "key": id or null}
+
+
+def stored(account: UUID | None) -> str:
+    """Where `genpulse.events.log` rings for an owner; None: for the operators."""
+    return f"gp:u:{account}" if account else "gp:admin"
+
+
+def passing(account: UUID) -> str:
+    """What passes by and is not stored, of an owner's tasks."""
+    return f"gp:live:{account}"
+
+
+def deltas(task: UUID | str) -> str:
+    """The stream of one streamed answer."""
+    return f"gp:d:{task}"

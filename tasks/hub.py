@@ -1,0 +1,229 @@
+"""One hub for each web process: it hears the bells and reads for everybody who listens or waits.
+
+A bell only wakes: what happened is read from PostgreSQL, and what is asked for within 10 ms becomes one query
+however many ask. Once a second everybody is woken, so that a bell that was lost, or a Redis that is away, costs
+a second and nothing else. Readers hold neither a thread nor a connection.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import Context
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+import structlog
+from django.db import Error as DatabaseError
+from django.db import connection
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from genpulse.config import config
+from tasks import channels, events
+
+log = structlog.get_logger(__name__)
+WINDOW = 0.01
+TICK = 1.0
+REDIS_PAUSE = 0.5
+EVERYTHING = ""  # the topic of those who want all bells of a channel
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Listener(Protocol):
+    """Whoever is woken. Called in the event loop; must not block."""
+
+    topic: str  # a task's id, or EVERYTHING
+
+    def ring(self) -> None:
+        """Something was stored: read on."""
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Something passed by that is not stored."""
+
+
+class Watch:
+    """A listener with an ear for one topic, and for one batch when `batch` is given."""
+
+    def __init__(self, topic: str, batch: str | None = None) -> None:
+        self.topic, self.batch = topic, batch
+        self.rung = True  # whoever begins to watch looks first
+        self.passing: deque[dict[str, Any]] = deque(maxlen=200)
+        self._woken = asyncio.Event()
+        self._woken.set()
+
+    def ring(self) -> None:
+        self.rung = True
+        self._woken.set()
+
+    def say(self, message: dict[str, Any]) -> None:
+        if self.batch is None or message.get("batch") == self.batch:
+            self.passing.append(message)
+            self._woken.set()
+
+    async def woken(self) -> tuple[bool, list[dict[str, Any]]]:
+        """Waits; then whether something was stored, and what passed by."""
+        await self._woken.wait()
+        self._woken.clear()
+        rung, self.rung = self.rung, False
+        passing = list(self.passing)
+        self.passing.clear()
+        return rung, passing
+
+
+class Loader(Generic[K, V]):
+    """Many `load(key)` within 10 ms become one call of `read(keys)`, in a thread of the hub."""
+
+    def __init__(
+        self, read: Callable[[Collection[K]], Mapping[K, V]], threads: ThreadPoolExecutor
+    ) -> None:
+        self._read, self._threads = read, threads
+        self._keys: set[K] = set()
+        self._next: asyncio.Task[Mapping[K, V]] | None = None
+
+    async def load(self, key: K) -> V | None:
+        """None: there is no such thing, or the database cannot be asked now."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._soon(), context=Context())
+        self._keys.add(key)
+        return (await asyncio.shield(self._next)).get(key)
+
+    async def _soon(self) -> Mapping[K, V]:
+        await asyncio.sleep(WINDOW)
+        keys, self._keys, self._next = self._keys, set(), None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._answer, keys)
+
+    def _answer(self, keys: set[K]) -> Mapping[K, V]:
+        try:
+            return self._read(keys)
+        except DatabaseError as error:
+            log.warning("hub.database", error=type(error).__name__)
+            return {}
+        finally:
+            connection.close()
+
+
+class Hub:
+    """Belongs to one event loop; `hub()` makes it when it is first needed."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.redis: Redis = Redis.from_url(
+            config.redis_live_url, socket_timeout=2, socket_connect_timeout=1
+        )
+        threads = ThreadPoolExecutor(2, thread_name_prefix="hub")
+        self.tasks = Loader(events.tasks_now, threads)
+        self.batches = Loader(events.batches_now, threads)
+        self.task_events = Loader(events.of_tasks, threads)
+        self.batch_events = Loader(events.of_batches, threads)
+        self.owner_events = Loader(events.of_owners, threads)
+        self._heard: dict[str, dict[str, set[Listener]]] = {channels.ACCESS: {}}
+        self._changed = asyncio.Event()
+        self._running = [
+            asyncio.create_task(run(), context=Context())
+            for run in (self._tick_forever, self._listen_forever)
+        ]
+
+    @contextmanager
+    def hearing(self, listener: Listener, *channels: str) -> Iterator[None]:
+        """Within the block `listener` is woken: by bells on `channels`, and every second."""
+        for channel in channels:
+            topics = self._heard.setdefault(channel, {})
+            topics.setdefault(listener.topic, set()).add(listener)
+        self._changed.set()
+        try:
+            yield
+        finally:
+            for channel in channels:
+                self._leave(channel, listener)
+
+    def _leave(self, channel: str, listener: Listener) -> None:
+        topics = self._heard[channel]
+        topics[listener.topic].discard(listener)
+        if not topics[listener.topic]:
+            del topics[listener.topic]
+        if not topics and channel != channels.ACCESS:
+            del self._heard[channel]
+            self._changed.set()
+
+    def listeners(self, channel: str | None = None) -> set[Listener]:
+        """Those of one channel, or all."""
+        heard = self._heard.values() if channel is None else [self._heard.get(channel, {})]
+        return {one for topics in heard for found in topics.values() for one in found}
+
+    def watchers(self, topic: UUID) -> int:
+        """How many here watch or wait for this task."""
+        found = [topics.get(str(topic), set()) for topics in self._heard.values()]
+        return len(set().union(*found))
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            for listener in self.listeners():
+                listener.ring()
+
+    async def _listen_forever(self) -> None:
+        while True:
+            try:
+                async with self.redis.pubsub() as pubsub:
+                    await pubsub.subscribe(channels.ACCESS)
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._subscribe_forever(pubsub))
+                        group.create_task(self._hear_forever(pubsub))
+            except* (RedisError, OSError) as errors:
+                log.warning("hub.redis", error=type(errors.exceptions[0]).__name__)
+            except* Exception:
+                log.exception("hub.deaf")
+            await asyncio.sleep(REDIS_PAUSE)
+
+    async def _subscribe_forever(self, pubsub: PubSub) -> None:
+        known = {channels.ACCESS}
+        while True:
+            wanted = set(self._heard)
+            if wanted - known:
+                await pubsub.subscribe(*(wanted - known))
+            if known - wanted:
+                await pubsub.unsubscribe(*(known - wanted))
+            known = wanted
+            await self._changed.wait()
+            self._changed.clear()
+
+    async def _hear_forever(self, pubsub: PubSub) -> None:
+        while True:
+            message = await pubsub.get_message(timeout=10)
+            if message is None:
+                continue
+            channel = message["channel"].decode()
+            if message["type"] == "subscribe":  # what was rung before this was not heard
+                for listener in self.listeners(channel):
+                    listener.ring()
+            elif message["type"] == "message":
+                self._pass_on(self._heard.get(channel, {}), json.loads(message["data"]))
+
+    @staticmethod
+    def _pass_on(topics: Mapping[str, set[Listener]], message: Any) -> None:
+        """A list is a bell: [[task, seq], ...]; an object is something that is not stored."""
+        if isinstance(message, list):
+            for topic in {EVERYTHING, *(task for task, _ in message)}:
+                for listener in topics.get(topic, ()):
+                    listener.ring()
+            return
+        for topic in {EVERYTHING, message.get("task", EVERYTHING)}:
+            for listener in topics.get(topic, ()):
+                listener.say(message)
+
+
+_hub: Hub | None = None
+
+
+def hub() -> Hub:
+    """The hub of the running event loop."""
+    global _hub  # noqa: PLW0603 - one for a process; tests run several servers
+    if _hub is None or _hub.loop is not asyncio.get_running_loop():
+        _hub = Hub()
+    return _hub
