@@ -2,24 +2,28 @@
 
 from django.urls import path
 
-from tasks import api, batch_api, event_api, fleet_api, queue_api, workflow_api
+from tasks import api, batch_api, conversation_api, event_api, fleet_api, queue_api, workflow_api
+from tasks.waiting import patient
 
 urlpatterns = [
-    path("api/v1/tasks", api.Tasks.as_view()),
+    path("api/v1/tasks", patient(api.Tasks.as_view())),
     path("api/v1/tasks/cancel", api.CancelTasks.as_view()),
     path("api/v1/tasks/retry", api.RetryTasks.as_view()),
-    path("api/v1/tasks/<str:id_>", api.OneTask.as_view()),
-    path("api/v1/tasks/<str:id_>/events", event_api.TaskEvents.as_view()),
+    path("api/v1/tasks/<str:id_>", patient(api.OneTask.as_view())),
+    path("api/v1/tasks/<str:id_>/events", patient(event_api.TaskEvents.as_view())),
     path("api/v1/tasks/<str:id_>/cancel", api.CancelTask.as_view()),
     path("api/v1/tasks/<str:id_>/retry", api.RetryTask.as_view()),
     path("api/v1/tasks/<str:id_>/clone", api.CloneTask.as_view()),
     path("api/v1/tasks/<str:id_>/promote", api.PromoteTask.as_view()),
     path("api/v1/tasks/<str:id_>/resolve", api.ResolveTask.as_view()),
-    path("api/v1/batches", batch_api.Batches.as_view()),
-    path("api/v1/batches/<str:id_>", batch_api.OneBatch.as_view()),
-    path("api/v1/batches/<str:id_>/events", event_api.BatchEvents.as_view()),
+    path("api/v1/batches", patient(batch_api.Batches.as_view())),
+    path("api/v1/batches/<str:id_>", patient(batch_api.OneBatch.as_view())),
+    path("api/v1/batches/<str:id_>/events", patient(event_api.BatchEvents.as_view())),
     path("api/v1/batches/<str:id_>/cancel", batch_api.CancelBatch.as_view()),
     path("api/v1/batches/<str:id_>/retry-failed", batch_api.RetryFailed.as_view()),
+    path("api/v1/conversations", conversation_api.Conversations.as_view()),
+    path("api/v1/conversations/<path:name>/turns", conversation_api.Turns.as_view()),
+    path("api/v1/conversations/<path:name>", conversation_api.OneConversation.as_view()),
     path("api/v1/workflows", workflow_api.Workflows.as_view()),
     path("api/v1/workflows/<str:reference>", workflow_api.OneWorkflow.as_view()),
     path("api/v1/quote", batch_api.Quote.as_view()),
