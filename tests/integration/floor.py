@@ -30,7 +30,7 @@ SELECT id, %s, %s, %s, %s, %s, 'chat', 'native', 'queued', %s, true, 60, %s, %s,
   false, false, 0, 1, '', 0, true, '{}' FROM unnest(%s::uuid[]) AS new(id)
 """
 FREE = "UPDATE tasks_attempt SET slot = false, stage = 'closed', outcome = 'succeeded', finished_at = now() WHERE task_id = ANY(%s)"
-END = "UPDATE tasks_task SET status = 'succeeded', finished_at = now() WHERE id = ANY(%s)"
+END = "UPDATE tasks_task SET status = 'succeeded', finished_at = now(), hold_id = NULL WHERE id = ANY(%s)"
 
 
 class Floor:
@@ -87,6 +87,7 @@ class Floor:
 
     def admit(self) -> list[UUID]:
         """One round; the tasks admitted, in order."""
+        fleet.forget()
         with transaction.atomic():
             done = [applied.task.id for applied in admission.admit() if applied.task]
         self.order += done
