@@ -13,16 +13,19 @@ from genpulse.config import config
 
 MOST_OF_A_WORKER = 0.8  # what one family may hold while another one waits
 
+# What is being looked up is in stage `sending` too, but no worker holds a lease on it.
 USED = """
 SELECT executor_id, credential_id, account_id, key_id, family,
-       stage IN ('admitted', 'claimed', 'sending') AND NOT alone AS on_thread, count(*)
+       (stage = 'admitted' OR lease_until IS NOT NULL) AND NOT alone AS on_thread, count(*)
 FROM tasks_attempt WHERE slot GROUP BY 1, 2, 3, 4, 5, 6
 """
 WORKERS = """
 SELECT queues, threads, quarantine FROM tasks_worker
 WHERE NOT draining AND last_seen > now() - make_interval(secs => %s)
 """
-ALONE = "SELECT count(*) FROM tasks_attempt WHERE slot AND alone"
+ALONE = """
+SELECT count(*) FROM tasks_attempt WHERE slot AND alone AND (stage = 'admitted' OR lease_until IS NOT NULL)
+"""
 KEY_LIMITS = "SELECT id, max_concurrency FROM accounts_apikey WHERE id = ANY(%s) AND max_concurrency IS NOT NULL"
 
 

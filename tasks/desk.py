@@ -30,7 +30,7 @@ BEAT = (
     " progress = greatest(a.progress, new.progress), phase = new.phase FROM "
     + sql.unnest({"task_id": "uuid", "number": "int", "progress": "int", "phase": "text"})
     + ", tasks_task t WHERE a.task_id = new.task_id AND a.number = new.number AND t.id = a.task_id"
-    " AND a.stage IN ('claimed', 'sending') RETURNING a.task_id, a.number, t.cancel_requested,"
+    " AND a.stage IN ('claimed', 'sending') AND a.lease_until IS NOT NULL RETURNING a.task_id, a.number, t.cancel_requested,"
     " t.attempt <> a.number OR t.finished_at IS NOT NULL"
 )
 SIGN_ON = """

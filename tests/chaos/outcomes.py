@@ -57,14 +57,14 @@ def with_neither(rig: Rig) -> None:
     with Painter() as vendor:
         vendor.slowness = 0
         who = rig.owner()
-        executor = rig.executor("openai", vendor.base, slots=16, verify_ttl=3600)
+        executor = rig.executor("openai", vendor.base, slots=count, verify_ttl=3600)
         vendor.next("POST", IMAGES, *[drop_answer()] * count)
         ids = rig.submit(who, "gpt-image-2", executor, count)
         verifying = Task.objects.filter(pk__in=ids, status="verifying")
         eventually(lambda: verifying.count() == count, 200)
         assert rig.count(HELD, ids) == Task.objects.filter(pk__in=ids, quoted__gt=0).count()
         assert not audit.breaches()
-        # Slots of the executor would be held for ever by what nobody looks at any more.
+        # The time for an operator to decide is over.
         executor.config = {"verify_ttl": 1}
         executor.save()
         tasks = rig.ended(ids, 200)

@@ -135,10 +135,10 @@ class Rig:
     def submit(self, who: Caller, model: str, at: Executor, count: int, **fields: Any) -> list[str]:
         """`count` tasks, each with a prompt of its own; `vary(number)` gives sandbox controls for one."""
         vary = fields.pop("vary", None)
-        inputs = fields.pop("input", {})
+        inputs = fields.pop("input", None)
         ids = []
         for number in range(count):
-            given = {"prompt": f"{at.name} {number}", **inputs}
+            given = dict(inputs or {"prompt": f"{at.name} {number}"})
             if vary is not None:
                 given["sandbox"] = vary(number)
             body = {"model": model, "input": given, "executor": {"only": [at.name]}, **fields}
