@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from tasks import api, batch_api, conversation_api, event_api, fleet_api, queue_api, workflow_api
+from tasks import (
+    api,
+    batch_api,
+    catalogue_api,
+    conversation_api,
+    event_api,
+    fleet_api,
+    queue_api,
+    workflow_api,
+)
 from tasks.waiting import patient
 
 urlpatterns = [
@@ -27,6 +36,9 @@ urlpatterns = [
     path("api/v1/workflows", workflow_api.Workflows.as_view()),
     path("api/v1/workflows/<str:reference>", workflow_api.OneWorkflow.as_view()),
     path("api/v1/quote", batch_api.Quote.as_view()),
+    path("api/v1/models", catalogue_api.Models.as_view()),
+    path("api/v1/models/<path:name>", catalogue_api.OneModel.as_view()),
+    path("api/v1/providers", catalogue_api.Providers.as_view()),
     path("api/v1/tasks/<str:id_>/explain", fleet_api.Explain.as_view()),
     path("api/v1/tasks/<str:id_>/attempts", fleet_api.TaskAttempts.as_view()),
     path("api/v1/attempts", fleet_api.Attempts.as_view()),
