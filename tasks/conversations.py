@@ -20,8 +20,8 @@ from tasks.render import Extras, extras, signed
 
 TITLE = 30
 TAKE = """
-INSERT INTO tasks_conversation AS known (id, account_id, name, title, metadata, turns)
-VALUES (%s, %s, %s, %s, '{}', %s)
+INSERT INTO tasks_conversation AS known (id, account_id, name, title, metadata, turns, created_at, updated_at)
+VALUES (%s, %s, %s, %s, '{}', %s, now(), now())
 ON CONFLICT (account_id, name) DO UPDATE
 SET turns = known.turns + excluded.turns, title = coalesce(known.title, excluded.title), updated_at = now()
 RETURNING turns
