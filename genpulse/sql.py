@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from psycopg.types.json import Jsonb
 
 Row = Sequence[Any]
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -21,12 +23,31 @@ def columns(rows: Sequence[Row]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+def records(types: Mapping[str, str], alias: str = "new") -> str:
+    """Like `unnest` with one JSON parameter, made by `dump`: several times cheaper for many columns."""
+    columns_ = ", ".join(f"{name} {kind}" for name, kind in types.items())
+    return f"json_to_recordset(%s) AS {alias}({columns_})"
+
+
+def dump(types: Iterable[str], rows: Iterable[Row]) -> str:
+    """Rows -> the parameter of `records`; values stand in the order of `types`."""
+    names = list(types)
+    return json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What a row may hold besides JSON's own types."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.obj if isinstance(value, Jsonb) else str(value)
+
+
 def insert(table: str, types: Mapping[str, str], rows: Sequence[Row]) -> None:
     """Insert `rows`, whose values stand in the order of `types`."""
     if rows:
         names = ", ".join(types)
-        source = unnest(types)
-        execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {source}", columns(rows))  # noqa: S608
+        source = records(types)
+        execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {source}", [dump(types, rows)])  # noqa: S608
 
 
 def execute(statement: str, parameters: Parameters = ()) -> int:

@@ -8,7 +8,7 @@ between the lock and the write; a move that does not fit any more changes nothin
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,7 +16,6 @@ from uuid import UUID
 
 from django.db import OperationalError, transaction
 from psycopg import errors as pg
-from psycopg.types.json import Jsonb
 
 from genpulse import sql
 from genpulse.events.bells import ring_admit
@@ -33,9 +32,10 @@ LOCK = (
     f"SELECT {', '.join(READ)}, {deliveries.TASK_IS_WATCHED}, now() FROM tasks_task"  # noqa: S608
     " WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
 )
+WRITTEN = {"id": "uuid", "old_status": "text", "old_attempt": "int", **MUTABLE}
 UPDATE = (
     f"UPDATE tasks_task AS t SET {', '.join(f'{name} = new.{name}' for name in MUTABLE)} FROM "  # noqa: S608
-    + sql.unnest({"id": "uuid", "old_status": "text", "old_attempt": "int", **MUTABLE})
+    + sql.records(WRITTEN)
     + " WHERE t.id = new.id AND t.status = new.old_status AND t.attempt = new.old_attempt"
 )
 NEW_ATTEMPT = {
@@ -82,6 +82,7 @@ CHANGED = {
     "outcome": "text",
     "error": "jsonb",
 }
+ATTEMPT_ROW = {"task_id": "uuid", "number": "int", **CHANGED}
 OVERWRITTEN = {"slot", "lease_until", "next_poll_at"}
 UPDATE_ATTEMPT = (
     "UPDATE tasks_attempt AS a SET "  # noqa: S608
@@ -91,13 +92,14 @@ UPDATE_ATTEMPT = (
         else f"{name} = coalesce(new.{name}, a.{name})"
         for name in CHANGED
     )
-    + f" FROM {sql.unnest({'task_id': 'uuid', 'number': 'int', **CHANGED})}"
+    + f" FROM {sql.records(ATTEMPT_ROW)}"
     " WHERE a.task_id = new.task_id AND a.number = new.number"
 )
+CONTENT_ROW = {"task_id": "uuid", "output": "jsonb", "usage": "jsonb", "error": "jsonb"}
 UPDATE_CONTENT = (
     "UPDATE tasks_taskcontent AS c SET output = coalesce(new.output, c.output),"  # noqa: S608
     " usage = coalesce(new.usage, c.usage), error = coalesce(new.error, c.error) FROM "
-    + sql.unnest({"task_id": "uuid", "output": "jsonb", "usage": "jsonb", "error": "jsonb"})
+    + sql.records(CONTENT_ROW)
     + " WHERE c.task_id = new.task_id"
 )
 RACES = """
@@ -225,7 +227,7 @@ class Group:
             )
             for number, (kind, data) in enumerate(step.events, task.seq + 1)
         )
-        return replace(task, seq=task.seq + len(step.events))
+        return task.evolve(seq=task.seq + len(step.events))
 
     def write(self) -> None:
         if not self.steps:
@@ -257,7 +259,7 @@ class Group:
             )
             for id_ in changed
         ]
-        if sql.execute(UPDATE, sql.columns(rows)) != len(rows):
+        if sql.execute(UPDATE, [sql.dump(WRITTEN, rows)]) != len(rows):
             raise AssertionError("a row under lock changed")
 
     @staticmethod
@@ -276,16 +278,16 @@ class Group:
             rows = [
                 (*key, *(values.get(name) for name in CHANGED)) for key, values in merged.items()
             ]
-            sql.execute(UPDATE_ATTEMPT, sql.columns(rows))
+            sql.execute(UPDATE_ATTEMPT, [sql.dump(ATTEMPT_ROW, rows)])
 
     def _write_contents(self) -> None:
         rows = [
-            (step.task.id, json(step.output), json(step.usage), json(step.error))
+            (step.task.id, step.output, step.usage, step.error)
             for step in self.steps
             if step.output is not None or step.usage is not None or step.error is not None
         ]
         if rows:
-            sql.execute(UPDATE_CONTENT, sql.columns(rows))
+            sql.execute(UPDATE_CONTENT, [sql.dump(CONTENT_ROW, rows)])
 
     def _write_batches(self, ended: Sequence[TaskState]) -> list[NewEvent]:
         """The events of batches that end with these tasks."""
@@ -320,10 +322,6 @@ class Group:
         )
 
 
-def json(value: dict[str, Any] | None) -> Jsonb | None:
-    return None if value is None else Jsonb(value)
-
-
 def attempt_row(task: TaskState, made: NewAttempt) -> tuple[Any, ...]:
     """In the order of NEW_ATTEMPT."""
     return (
@@ -350,7 +348,7 @@ def attempt_row(task: TaskState, made: NewAttempt) -> tuple[Any, ...]:
         False,
         False,
         "",
-        None if made.verdicts is None else Jsonb(made.verdicts),
+        made.verdicts,
     )
 
 
@@ -358,7 +356,6 @@ def change_values(change: AttemptChange) -> dict[str, Any]:
     """The columns a change touches; what it keeps is left out."""
     values = {name: getattr(change, name) for name in CHANGED}
     values["stage"] = change.stage.value if change.stage else None
-    values["result"], values["error"] = json(change.result), json(change.error)
     return {
         name: value for name, value in values.items() if name in OVERWRITTEN or value is not None
     }

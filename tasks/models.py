@@ -13,8 +13,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from genpulse.ids import new_id
-from tasks.webhook_models import WebhookEndpoint as WebhookEndpoint
-from tasks.webhook_models import WebhookSecret as WebhookSecret
+from tasks.webhook_models import WebhookEndpoint, WebhookSecret  # noqa: F401 - Django looks here
 
 
 class Status(models.TextChoices):

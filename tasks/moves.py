@@ -5,7 +5,7 @@ effect, or None when the move does not fit any more ("you were replaced", "it en
 Reading order: helpers, the road to success, the ways back to the queue, the unknown, the ends.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
@@ -39,7 +39,7 @@ def clock_stopped(task: TaskState, now: datetime) -> TaskState:
     """The run clock counts running and awaiting, up to the vendor's answer, over all attempts."""
     if task.run_deadline is None or task.started_at is None:
         return task
-    return replace(task, ran=task.ran + (now - task.started_at).total_seconds(), run_deadline=None)
+    return task.evolve(ran=task.ran + (now - task.started_at).total_seconds(), run_deadline=None)
 
 
 def purge_time(task: TaskState, now: datetime) -> datetime | None:
@@ -51,8 +51,7 @@ def purge_time(task: TaskState, now: datetime) -> datetime | None:
 
 
 def ended(task: TaskState, status: Status, now: datetime, **changes: Any) -> TaskState:
-    return replace(
-        clock_stopped(task, now),
+    return clock_stopped(task, now).evolve(
         status=status,
         finished_at=now,
         purge_at=purge_time(task, now),
@@ -131,8 +130,7 @@ class Admit(Move):
             return None
         number = task.attempt + 1
         here = task.here if task.executor_id == self.executor_id else 0
-        new = replace(
-            task,
+        new = task.evolve(
             status=Status.ADMITTED,
             attempt=number,
             here=here,
@@ -169,8 +167,7 @@ class Start(AttemptMove):
         if not self.holds(task, frozenset({Status.ADMITTED})):
             return None
         return Step(
-            task=replace(
-                task,
+            task=task.evolve(
                 status=Status.RUNNING,
                 started_at=now,
                 run_deadline=after(now, max(task.timeout - task.ran, 0)),
@@ -216,7 +213,7 @@ class Accept(AttemptMove):
         # A cancel that was asked for meanwhile is the poller's: it must look at once.
         wait = 0.0 if task.cancel_requested else self.poll_after
         return Step(
-            task=replace(task, status=Status.AWAITING),
+            task=task.evolve(status=Status.AWAITING),
             attempt=AttemptChange(
                 number=self.attempt,
                 stage=Stage.ACCEPTED,
@@ -249,8 +246,7 @@ class Done(AttemptMove):
             return None
         status = Status.AWAITING if task.status == Status.VERIFYING else task.status
         return Step(
-            task=replace(
-                clock_stopped(task, now),
+            task=clock_stopped(task, now).evolve(
                 status=status,
                 phase="storing",
                 vendor_cost=added(task.vendor_cost, self.vendor_cost),
@@ -278,7 +274,7 @@ class StorageDown(AttemptMove):
         if not self.holds(task, IN_FLIGHT):
             return None
         return Step(
-            task=replace(task, phase="storage unavailable"),
+            task=task.evolve(phase="storage unavailable"),
             attempt=AttemptChange(
                 number=self.attempt,
                 stage=Stage.DONE,
@@ -355,8 +351,7 @@ def duration(task: TaskState) -> float | None:
 
 
 def requeued(task: TaskState, now: datetime, delay: float = 0.0, **changes: Any) -> TaskState:
-    return replace(
-        clock_stopped(task, now),
+    return clock_stopped(task, now).evolve(
         status=Status.QUEUED,
         ready=delay <= 0,
         due_at=after(now, delay) if delay > 0 else None,
@@ -414,7 +409,7 @@ class AttemptFailed(AttemptMove):
     def _stop(self, task: TaskState, verdict: Verdict, now: datetime) -> Step:
         shown = self.fault.shown(verdict.code)
         step = unsuccessful(
-            replace(task, tries=task.tries + verdict.counts),
+            task.evolve(tries=task.tries + verdict.counts),
             Status.FAILED,
             now,
             shown,
@@ -501,8 +496,7 @@ class LeaseLost(AttemptMove):
     def step(self, task: TaskState, now: datetime) -> Step | None:
         if not self.holds(task, frozenset({Status.RUNNING})):
             return None
-        task = replace(
-            task,
+        task = task.evolve(
             crashes=task.crashes + (not self.alone),
             alone_crashes=task.alone_crashes + self.alone,
         )
@@ -535,7 +529,7 @@ class Block(Move):
         if task.status != Status.QUEUED or not task.ready:
             return None
         return Step(
-            task=replace(task, status=Status.BLOCKED, blocked_at=now, phase=self.detail[:100]),
+            task=task.evolve(status=Status.BLOCKED, blocked_at=now, phase=self.detail[:100]),
             events=[("task.blocked", {"reason": self.reason, "detail": self.detail})],
         )
 
@@ -547,7 +541,7 @@ class Unblock(Move):
     def step(self, task: TaskState, now: datetime) -> Step | None:
         if task.status != Status.BLOCKED:
             return None
-        new = replace(task, status=Status.QUEUED, blocked_at=None, phase="")
+        new = task.evolve(status=Status.QUEUED, blocked_at=None, phase="")
         return Step(task=new, events=[queued_event(new, "unblocked")])
 
 
@@ -561,8 +555,7 @@ class Reroute(Move):
     def step(self, task: TaskState, now: datetime) -> Step | None:
         if task.status not in WAITING:
             return None
-        new = replace(
-            task,
+        new = task.evolve(
             status=Status.QUEUED,
             blocked_at=None,
             phase="",
@@ -582,7 +575,7 @@ class Promote(Move):
     def step(self, task: TaskState, now: datetime) -> Step | None:
         if task.status != Status.QUEUED:
             return None
-        return Step(task=replace(task, rank=self.rank), events=[("task.promoted", {"by": self.by})])
+        return Step(task=task.evolve(rank=self.rank), events=[("task.promoted", {"by": self.by})])
 
 
 # --- The unknown
@@ -598,7 +591,7 @@ class Unknown(AttemptMove):
         if not self.holds(task, frozenset({Status.RUNNING, Status.AWAITING})):
             return None
         return Step(
-            task=replace(clock_stopped(task, now), status=Status.VERIFYING),
+            task=clock_stopped(task, now).evolve(status=Status.VERIFYING),
             attempt=AttemptChange(
                 number=self.attempt,
                 stage=Stage.SENDING,
@@ -720,7 +713,7 @@ class Cancel(Move):
             Status.VERIFYING,
         }  # no worker: the poller acts on it
         return Step(
-            task=replace(task, cancel_requested=True),
+            task=task.evolve(cancel_requested=True),
             attempt=AttemptChange(number=task.attempt, next_poll_at=now) if unheld else None,
             events=[("task.cancel_requested", {"by": self.by})],
         )

@@ -82,7 +82,7 @@ INSERT = (
     f"INSERT INTO tasks_task ({', '.join([*TASK, *FRESH, 'tags'])}) "  # noqa: S608
     f"SELECT {', '.join(TASK)}, {', '.join(str(value).lower() for value in FRESH.values())}, "
     "ARRAY(SELECT jsonb_array_elements_text(tag_list)) FROM "
-    + sql.unnest({**TASK, "tag_list": "jsonb"})
+    + sql.records({**TASK, "tag_list": "jsonb"})
 )
 CONTENT = {
     "task_id": "uuid",
@@ -312,7 +312,7 @@ def _write_batch(
 
 
 def _insert(rows: Sequence[Row]) -> None:
-    sql.execute(INSERT, sql.columns([row.values() for row in rows]))
+    sql.execute(INSERT, [sql.dump([*TASK, "tag_list"], (row.values() for row in rows))])
     sql.insert("tasks_taskcontent", CONTENT, [row.content() for row in rows])
 
 

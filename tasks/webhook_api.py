@@ -16,7 +16,8 @@ from genpulse.http.views import NativeView
 from genpulse.ids import new_id, parse_id
 from media import services as media
 from tasks import deliveries, webhook_secrets, webhooks
-from tasks.models import Delivery, WebhookEndpoint
+from tasks.models import Delivery
+from tasks.webhook_models import WebhookEndpoint
 from tasks.webhook_secrets import new_secret
 
 OWN = {

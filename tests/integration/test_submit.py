@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -292,7 +293,8 @@ def test_crossed_groups_never_deadlock():
     for who in (alice, bob):
         wallet.deposit(who.user.account_id, 10**9, reason="test")
     for number in range(24):
-        (alice if number % 2 else bob).post(URL, GOOD)
+        later = {**GOOD, "run_at": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
+        (alice if number % 2 else bob).post(URL, later)
     ids = list(Task.objects.values_list("pk", flat=True))
 
     def act(number):
