@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from genpulse.cli import audit, control, demo, doctor, people, processes
+from genpulse.cli import audit, bench, control, demo, doctor, people, processes, queues, reconcile
 from genpulse.cli.instance import Instance
 from genpulse.cli.terminal import DEFAULT_DATA, Data
 
@@ -16,7 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="GenPulse: generative-AI work on your own servers and accounts.",
 )
-for module in (control, people, demo, doctor, audit):
+for module in (control, people, demo, doctor, audit, queues, reconcile, bench):
     app.add_typer(module.commands)
 
 
