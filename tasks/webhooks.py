@@ -299,7 +299,7 @@ def send(out: Outgoing) -> Outcome:
     except (UrlNotAllowed, media.FetchError) as problem:
         return Outcome(status=None, ms=_ms(started), error=str(problem)[:300])
     except Exception as problem:
-        log.exception("webhook.send", delivery=str(out.id))
+        log.exception("webhook.send", delivery_id=str(out.id))
         return Outcome(status=None, ms=_ms(started), error=type(problem).__name__)
     error = "" if 200 <= answer.status < 300 else f"The receiver answered {answer.status}."
     later = retry_after(answer.headers) if answer.status in {429, 503} else 0.0
