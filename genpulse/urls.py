@@ -18,6 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("genpulse.dialects.accounts.urls")),
     path("", include("genpulse.dialects.platform_admin.urls")),
     path("", include("genpulse.dialects.urls")),
+    path("", include("genpulse.dialects.platform.urls")),
     path("", include("media.urls")),
     path("", include("tasks.urls")),
     path("", include("tasks.webhook_urls")),

@@ -12,7 +12,7 @@ from admin_integrations import fleet
 from admin_integrations.fleet import Fleet, RouteView, Verdict
 from genpulse import sql
 from genpulse.errors import Problem
-from tasks import routes
+from tasks import actions, routes
 from tasks.lifecycle import apply
 from tasks.moves import Block, Move, Reroute, Unblock
 
@@ -43,13 +43,15 @@ KEEP = "UPDATE tasks_route SET blocked = %s, detail = %s, verdicts = %s, evaluat
 
 def review() -> int:
     """Look at every route with waiting or blocked tasks; the number of tasks moved."""
+    moved = actions.review()
     found = sql.fetch(WAITING_ROUTES)
     known = routes.views({route for route, _ in found})
     now = fleet.current()
-    moved = 0
     for id_, stuck in found:
         verdicts = now.verdicts(known[id_])
         why = fleet.blocked(verdicts, known[id_].provider)
+        if not known[id_].provider:  # an action that nothing is bound to
+            why = (actions.NO_BINDING, actions.NO_BINDING)
         if not stuck:
             _keep(id_, verdicts, why)
         if why and not stuck:

@@ -1,0 +1,39 @@
+"""`POST /api/notify/v1/event`: an operator's word to one user's open connections, or to everybody's."""
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from genpulse.auth import services
+from genpulse.dialects.platform.common import PlatformDoor
+from genpulse.errors import ValidationFailed
+from genpulse.events import bells
+from tasks import channels
+
+EVERYBODY = "gp:all"
+
+
+class Event(PlatformDoor):
+    """Any JSON object; `userId` in it addresses one user. It is not stored."""
+
+    scopes = {"POST": "admin"}
+
+    def post(self, request: Request) -> Response:
+        payload = self.body
+        name = payload.get("userId", payload.get("user_id"))
+        channel = channel_of(name)
+        if channel is not None:
+            bells.ring({channel: {"type": "custom", "payload": payload}})
+        return Response({"success": True})
+
+
+def channel_of(name: Any) -> str | None:
+    """Where a user's open connections listen, None when there is no such user; everybody's without a name."""
+    if name is None:
+        return EVERYBODY
+    if not isinstance(name, str):
+        raise ValidationFailed.of("userId", "type", "want a user's name")
+    services.check_name(name, "userId")
+    user = services.find_user(name)
+    return channels.passing(user.account_id) if user else None
