@@ -7,10 +7,20 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "genpulse.settings")
 django.setup(set_prefix=False)
 
-from django.db import connections  # noqa: E402 - apps must be loaded first
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402 - apps must be loaded first
+from django.db import connections  # noqa: E402
+from django.urls import re_path  # noqa: E402
 
 from genpulse.http.asgi import Handler  # noqa: E402
+from tasks.consumers import EventSocket, NoSocket  # noqa: E402
 
 # Every request has a thread of its own; without a pool each would log in to PostgreSQL anew.
 connections.settings["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 16, "timeout": 10}
-application = Handler()
+application = ProtocolTypeRouter(
+    {
+        "http": Handler(),
+        "websocket": URLRouter(
+            [re_path(r"^ws/events/?$", EventSocket.as_asgi()), re_path(r"", NoSocket.as_asgi())]
+        ),
+    }
+)

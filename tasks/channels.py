@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-ACCESS = "gp:access"  # somebody's access ended: {"user": id, "key": id or null}
+IDLE = "gp:idle"  # nobody rings here: whoever listens to nothing else stays connected
 
 
 def stored(account: UUID | None) -> str:
@@ -18,3 +18,8 @@ def passing(account: UUID) -> str:
 def deltas(task: UUID | str) -> str:
     """The stream of one streamed answer."""
     return f"gp:d:{task}"
+
+
+def ticket(secret: str) -> str:
+    """Where the right to one WebSocket waits for it."""
+    return f"gp:ws:{secret}"

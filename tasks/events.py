@@ -49,6 +49,10 @@ OF_OPERATORS = f"""
 SELECT NULL::uuid AS owner, %s AS line, {FIELDS} FROM events_event e {STREAM}
 WHERE e.account_id IS NULL AND e.xid >= %s::xid8 ORDER BY e.xid, e.id
 """  # noqa: S608
+REPLAY = f"""
+SELECT {FIELDS} FROM (SELECT * FROM events_event WHERE account_id $owner
+  AND (xid, id) > (%s::xid8, %s) ORDER BY xid, id LIMIT {MOST}) e {STREAM} ORDER BY e.xid, e.id
+"""  # noqa: S608
 TASKS_NOW = "SELECT id, account_id, finished_at IS NOT NULL, seq FROM tasks_task WHERE id = ANY(%s)"
 BATCHES_NOW = "SELECT id, account_id, open = 0, 0 FROM tasks_batch WHERE id = ANY(%s)"
 
@@ -204,6 +208,13 @@ def _owner_rows(wanted: Collection[Line]) -> list[dict[str, Any]]:
     for floor in {str(line.floor) for line in wanted if line.owner is None}:
         found += sql.fetch_dicts(OF_OPERATORS, [floor, floor])
     return found
+
+
+def replay(owner: UUID | None, xid: int, id_: int) -> list[Stored]:
+    """The next portion of an owner's events after that place, whoever is still open."""
+    whose = "= %s" if owner else "IS NULL"
+    place = [*([owner] if owner else []), str(xid), id_]
+    return [stored(row) for row in sql.fetch_dicts(REPLAY.replace("$owner", whose), place)]
 
 
 def stored(row: dict[str, Any]) -> Stored:

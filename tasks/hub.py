@@ -7,12 +7,12 @@ a second and nothing else. Readers hold neither a thread nor a connection.
 
 import asyncio
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -23,7 +23,10 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from genpulse.config import config
-from tasks import channels, events
+from tasks import channels, events, grants, queues
+
+if TYPE_CHECKING:
+    from tasks.feeds import Feed
 
 log = structlog.get_logger(__name__)
 WINDOW = 0.01
@@ -75,12 +78,32 @@ class Watch:
         return rung, passing
 
 
-class Loader(Generic[K, V]):
-    """Many `load(key)` within 10 ms become one call of `read(keys)`, in a thread of the hub."""
+class Threads:
+    """The few threads in which a hub asks the database."""
 
-    def __init__(
-        self, read: Callable[[Collection[K]], Mapping[K, V]], threads: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="hub")
+
+    async def ask(self, question: Callable[[], V]) -> V | None:
+        """Its answer; None when the database cannot be asked now."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._answer, question)
+
+    @staticmethod
+    def _answer(question: Callable[[], V]) -> V | None:
+        try:
+            return question()
+        except DatabaseError as error:
+            log.warning("hub.database", error=type(error).__name__)
+            return None
+        finally:
+            connection.close()
+
+
+class Loader(Generic[K, V]):
+    """Many `load(key)` within 10 ms become one call of `read(keys)`."""
+
+    def __init__(self, read: Callable[[Collection[K]], Mapping[K, V]], threads: Threads) -> None:
         self._read, self._threads = read, threads
         self._keys: set[K] = set()
         self._next: asyncio.Task[Mapping[K, V]] | None = None
@@ -95,17 +118,12 @@ class Loader(Generic[K, V]):
     async def _soon(self) -> Mapping[K, V]:
         await asyncio.sleep(WINDOW)
         keys, self._keys, self._next = self._keys, set(), None
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._answer, keys)
+        return await self._threads.ask(lambda: self._read(keys)) or {}
 
-    def _answer(self, keys: set[K]) -> Mapping[K, V]:
-        try:
-            return self._read(keys)
-        except DatabaseError as error:
-            log.warning("hub.database", error=type(error).__name__)
-            return {}
-        finally:
-            connection.close()
+
+def queues_now(families: Collection[str]) -> dict[str, Any]:
+    """The queue objects of operators, by family."""
+    return {family: queues.show(family)[0] for family in families}
 
 
 class Hub:
@@ -116,13 +134,17 @@ class Hub:
         self.redis: Redis = Redis.from_url(
             config.redis_live_url, socket_timeout=2, socket_connect_timeout=1
         )
-        threads = ThreadPoolExecutor(2, thread_name_prefix="hub")
+        threads = self.threads = Threads()
         self.tasks = Loader(events.tasks_now, threads)
         self.batches = Loader(events.batches_now, threads)
         self.task_events = Loader(events.of_tasks, threads)
         self.batch_events = Loader(events.of_batches, threads)
         self.owner_events = Loader(events.of_owners, threads)
-        self._heard: dict[str, dict[str, set[Listener]]] = {channels.ACCESS: {}}
+        self.access = Loader(grants.in_force, threads)
+        self.queues = Loader(queues_now, threads)
+        self.feeds: dict[UUID | None, Feed] = {}
+        self.sockets: Counter[UUID] = Counter()  # by the account they show
+        self._heard: dict[str, dict[str, set[Listener]]] = {channels.IDLE: {}}
         self._changed = asyncio.Event()
         self._running = [
             asyncio.create_task(run(), context=Context())
@@ -147,7 +169,7 @@ class Hub:
         topics[listener.topic].discard(listener)
         if not topics[listener.topic]:
             del topics[listener.topic]
-        if not topics and channel != channels.ACCESS:
+        if not topics and channel != channels.IDLE:
             del self._heard[channel]
             self._changed.set()
 
@@ -171,7 +193,7 @@ class Hub:
         while True:
             try:
                 async with self.redis.pubsub() as pubsub:
-                    await pubsub.subscribe(channels.ACCESS)
+                    await pubsub.subscribe(channels.IDLE)
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._subscribe_forever(pubsub))
                         group.create_task(self._hear_forever(pubsub))
@@ -182,7 +204,7 @@ class Hub:
             await asyncio.sleep(REDIS_PAUSE)
 
     async def _subscribe_forever(self, pubsub: PubSub) -> None:
-        known = {channels.ACCESS}
+        known = {channels.IDLE}
         while True:
             wanted = set(self._heard)
             if wanted - known:

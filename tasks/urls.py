@@ -9,6 +9,7 @@ from tasks import (
     conversation_api,
     event_api,
     fleet_api,
+    grants,
     queue_api,
     workflow_api,
 )
@@ -35,6 +36,7 @@ urlpatterns = [
     path("api/v1/conversations/<path:name>", conversation_api.OneConversation.as_view()),
     path("api/v1/workflows", workflow_api.Workflows.as_view()),
     path("api/v1/workflows/<str:reference>", workflow_api.OneWorkflow.as_view()),
+    path("api/v1/ws-ticket", grants.Ticket.as_view()),
     path("api/v1/quote", batch_api.Quote.as_view()),
     path("api/v1/models", catalogue_api.Models.as_view()),
     path("api/v1/models/<path:name>", catalogue_api.OneModel.as_view()),

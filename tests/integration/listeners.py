@@ -84,5 +84,5 @@ def rich(base: str, name: str = "alice") -> Remote:
 def is_up(base: str) -> bool:
     try:
         return requests.get(f"{base}/healthz", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False

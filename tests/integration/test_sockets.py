@@ -1,0 +1,254 @@
+"""Live events over a WebSocket: tickets, channels, what was missed, and how a socket ends."""
+
+import json
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from genpulse.auth import services
+from genpulse.config import config
+from genpulse.events.bells import live
+from genpulse.events.cursors import Cursor
+from genpulse.events.log import NewEvent, append
+from genpulse.events.models import Event
+from tasks.lifecycle import apply
+from tasks.moves import Promote
+from tests.integration.cast import caller
+from tests.integration.listeners import Remote, joined, rich, task_body
+from tests.integration.stack import sandbox
+from tests.integration.test_event_lists import held_open
+
+LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()  # nobody else touches such tasks
+
+
+@pytest.fixture
+def alice(web):
+    sandbox(slots=16)
+    return rich(web)
+
+
+class Socket:
+    """One client; `say` answers the reply, `events` those that came meanwhile too."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.seen: list[dict[str, Any]] = []
+        self.hello = self.receive()
+
+    def receive(self, timeout: float = 20) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self.raw.recv(timeout=timeout))
+        return message
+
+    def say(self, action: str, **members: Any) -> dict[str, Any]:
+        self.raw.send(json.dumps({"action": action, **members}))
+        return self.next()
+
+    def next(self) -> dict[str, Any]:
+        """The next message that is no event."""
+        while (message := self.receive())["type"] in {"event", "heartbeat"}:
+            self.seen.append(message)
+        return message
+
+    def until(self, kind: str, count: int = 1) -> list[dict[str, Any]]:
+        """Every event up to the `count`th of that type."""
+        while sum(one["event"]["type"] == kind for one in self.seen) < count:
+            message = self.receive()
+            if message["type"] == "event":
+                self.seen.append(message)
+        return [one["event"] for one in self.seen]
+
+
+@contextmanager
+def socket(who: Remote, path: str | None = None, **headers: str):
+    """Connected with a ticket, or by header when a path is given."""
+    url = path or who.post("/api/v1/ws-ticket").json()["url"]
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    with connect(who.base.replace("http", "ws") + url, additional_headers=named) as raw:
+        yield Socket(raw)
+
+
+def refused(who: Remote, path: str, **headers: str) -> int:
+    with pytest.raises(InvalidStatus) as error, socket(who, path, **headers):
+        pass
+    return int(error.value.response.status_code)
+
+
+def code_of(client: Socket) -> int:
+    try:
+        while True:
+            client.receive()
+    except ConnectionClosed as closed:
+        assert closed.rcvd is not None
+        return closed.rcvd.code
+
+
+def promote(task: str) -> None:
+    apply([Promote(task_id=UUID(task), by="x", rank=0)])
+
+
+def stored_of(events: list[dict[str, Any]], task: str) -> list[int]:
+    return [e["seq"] for e in events if e["task_id"] == task and e["seq"] is not None]
+
+
+def test_who_gets_in(alice, web):
+    made = alice.post("/api/v1/ws-ticket")
+    ticket = made.json()
+    assert made.status_code == 201
+    assert ticket["expires_in"] == 30
+    assert 0 < live().ttl(f"gp:ws:{ticket['ticket']}") <= 30
+    with socket(alice, ticket["url"]) as client:
+        assert client.hello["user"] == "alice"
+        assert client.hello["heartbeat"] == 20
+    assert refused(alice, ticket["url"]) == 403
+    assert refused(alice, "/ws/events?ticket=wrong") == 403
+    assert refused(alice, "/ws/events") == 403
+    assert refused(alice, "/ws/elsewhere") == 403
+    assert refused(alice, "/ws/events", Authorization="Bearer gp_live_nonsense") == 403
+    mine = alice.who.headers
+    with socket(alice, "/ws/events", **mine) as client:
+        assert client.say("ping")["type"] == "pong"
+    with socket(alice, "/ws/events/", **mine, Origin="http://localhost:3000"):
+        pass
+    assert refused(alice, "/ws/events", **mine, Origin="http://evil.example") == 403
+    assert refused(alice, "/ws/events", **caller("bob", "wallet").headers) == 403
+
+    service = Remote(web, caller("service", "act_as", "tasks"))
+    ticket = service.post("/api/v1/ws-ticket", headers={"X-GenPulse-User": "alice"}).json()
+    with socket(service, ticket["url"]) as client:
+        assert client.hello["user"] == "alice"
+
+
+def test_what_one_listens_to(alice, web):
+    with socket(alice) as client:
+        foreign = rich(web, "bob").submit()["id"]
+        for name in (f"task:{foreign}", "task:x", "batch:1", "admin", "queue:sandbox", "nonsense"):
+            answer = client.say("subscribe", channels=["user", name], id=7)
+            assert [answer["type"], answer["code"], answer["id"]] == ["error", "not_found", 7]
+        batch = alice.post("/api/v1/batches", task_body(items=[{}, {}])).json()
+        one = batch["tasks"][0]["id"]
+        channels = [f"task:{one}", f"batch:{batch['id']}"]
+        assert client.say("subscribe", channels=channels, id="a") == {
+            "type": "subscribed",
+            "id": "a",
+            "channels": channels,
+        }
+        assert (
+            client.say("subscribe", channels=["user"], events=["wallet.*"])["type"] == "subscribed"
+        )
+        other = alice.submit()["id"]
+        client.until("wallet.charged", 1)
+        answer = client.say("resume", cursor=client.hello["cursor"])
+        assert answer["type"] == "resumed"
+        by_channel: dict[str, set[str]] = {}
+        for message in client.seen:
+            by_channel.setdefault(message["channel"], set()).add(
+                message["event"]["type"].split(".")[0]
+            )
+        assert by_channel[f"batch:{batch['id']}"] >= {"batch", "task"}
+        assert by_channel["user"] == {"wallet"}
+        assert other not in {m["event"]["task_id"] for m in client.seen if m["channel"] != "user"}
+        gone = client.say("unsubscribe", channels=["user", *channels])
+        assert gone["type"] == "unsubscribed"
+
+        for text in ("", "[]", "{", '{"action":"shout"}', '{"action":"subscribe"}', "[" * 10000):
+            client.raw.send(text)
+            assert client.next()["code"] == "bad_message"
+        many = [f"task:{UUID(int=n)}" for n in range(501)]
+        assert client.say("subscribe", channels=many)["code"] == "too_many_channels"
+
+
+def test_operators_hear_of_executors_and_queues(alice, web):
+    root = Remote(web, caller("root", "admin"))
+    with socket(root) as client:
+        task = alice.submit({"latency": 0.5})["id"]
+        channels = ["admin", f"task:{task}", "queue:sandbox"]
+        assert client.say("subscribe", channels=channels)["channels"] == channels
+        client.until("task.succeeded")
+        append(
+            [NewEvent(account=None, type="executor.down", data={"executor": "x", "reason": "y"})]
+        )
+        assert client.until("executor.down")[-1]["data"]["executor"] == "x"
+        queue = client.next()
+        assert [queue["type"], queue["channel"]] == ["queue", "queue:sandbox"]
+        assert queue["queue"]["family"] == "sandbox"
+
+
+def test_a_task_live_with_its_deltas(alice):
+    words = " ".join(f"word{number}" for number in range(60))
+    with socket(alice) as client:
+        client.say("subscribe", channels=["user"], events=["task.*"])
+        task = alice.submit({"text": words, "chunk_delay": 0.01, "latency": 0.3}, stream=True)["id"]
+        seen = client.until("task.succeeded")
+    assert stored_of(seen, task) == [1, 2, 3, 4]
+    assert joined(seen) == words
+    assert any(event["type"] == "task.progress" for event in seen)
+    assert len({event["id"] for event in seen if event["id"]}) == 4
+    with socket(alice) as late:
+        late.say("subscribe", channels=[f"task:{task}"])
+        assert late.say("resume", tasks={task: 2})["replayed"] == 2
+        assert stored_of([m["event"] for m in late.seen], task) == [3, 4]
+
+
+def test_a_resume_never_skips_a_slower_transaction(alice):
+    """B arrives live while A is still open; whoever goes on from B's cursor is given A as well."""
+    slow, fast = (alice.submit(run_at=LATER)["id"] for _ in range(2))
+    with socket(alice) as client:
+        client.say("subscribe", channels=[f"task:{fast}", f"task:{slow}"])
+        with held_open(lambda: promote(slow)):
+            promote(fast)
+            seen = client.until("task.promoted")
+            assert {event["task_id"] for event in seen} == {fast}
+            cursor = seen[-1]["id"]
+        ids = {event["task_id"]: event["id"] for event in client.until("task.promoted", 2)}
+        assert ids[fast] == cursor
+    with socket(alice) as again:
+        again.say("subscribe", channels=["user"], events=["task.*"])
+        answer = again.say("resume", cursor=cursor)
+        assert {m["event"]["task_id"]: m["event"]["id"] for m in again.seen} == ids
+        assert answer["replayed"] == 2
+        again.seen.clear()
+        assert again.say("resume", cursor=answer["cursor"])["replayed"] == 0
+
+
+def test_what_is_not_kept_any_more(alice):
+    task = alice.submit(run_at=LATER)["id"]
+    promote(task)
+    promote(task)
+    Event.objects.filter(task_id=task, seq=1).delete()
+    old = Cursor(
+        xid=1,
+        id=1,
+        floor=1,
+        at=int(Event.objects.latest("id").at.timestamp() - config.event_retention - 9),
+    )
+    with socket(alice) as client:
+        client.say("subscribe", channels=["user"])
+        assert client.say("resume", cursor=str(old))["code"] == "cursor_expired"
+        assert client.say("resume", tasks={task: 0})["code"] == "cursor_expired"
+        assert client.say("resume", tasks={task: 1})["replayed"] == 2
+        assert client.say("resume", cursor="nonsense")["code"] == "bad_message"
+        assert client.say("resume")["code"] == "bad_message"
+        assert client.say("resume", tasks={str(UUID(int=1)): 0})["code"] == "not_found"
+
+
+def test_how_a_socket_ends(alice, web):
+    with socket(alice) as client:
+        client.raw.send("x" * 65537)
+        assert code_of(client) == 4413
+    with ExitStack() as sockets:
+        mine = alice.who.headers
+        opened = [sockets.enter_context(socket(alice, "/ws/events", **mine)) for _ in range(20)]
+        url = alice.base.replace("http", "ws") + "/ws/events"
+        one_more = sockets.enter_context(connect(url, additional_headers=mine))
+        with pytest.raises(ConnectionClosed) as closed:
+            one_more.recv(timeout=20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4429
+        services.revoke_key(alice.who.key)
+        assert opened[0].next() == {"type": "bye", "reason": "access ended"}
+        assert {code_of(client) for client in opened} == {4401}
