@@ -50,7 +50,7 @@ def canceled_at_random(rig: Rig) -> None:
             tasks = rig.ended(ids, 300)
         assert painter.doubles() == []
     for task in tasks:
-        assert (task.charged > 0) == (task.status == "succeeded"), task.id
+        assert task.charged == (task.quoted if task.status == "succeeded" else 0), task.id
     for status, number in seen.items():
         rig.counts[f"canceled while {status}"] += number
     rig.counts["late attempts"] = Attempt.objects.filter(task_id__in=ids, late=True).count()
