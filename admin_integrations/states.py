@@ -3,6 +3,7 @@
 A family's own row counts before the row `*`, which is for every family, also those that appear later.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from admin_integrations.models import FamilyState
 from genpulse import sql
 
 EVERY = "*"
+MAX_AGE = 0.5  # seconds
 ACTIVE, PAUSED, DRAINING = "active", "paused", "draining"
 
 READ = "SELECT name, state, reason FROM admin_integrations_familystate"
@@ -33,13 +35,37 @@ class States:
         return self.rows.get(family) or self.rows.get(EVERY) or (ACTIVE, "")
 
 
+_cached: tuple[float, States] | None = None
+
+
 def read() -> States:
-    return States({name: (state, reason) for name, state, reason in sql.fetch(READ)})
+    """As they are in the database."""
+    global _cached  # noqa: PLW0603 - one for a process
+    now = States({name: (state, reason) for name, state, reason in sql.fetch(READ)})
+    _cached = (time.monotonic(), now)
+    return now
+
+
+def current() -> States:
+    """As they were less than half a second ago."""
+    if _cached is None or time.monotonic() - _cached[0] > MAX_AGE:
+        return read()
+    return _cached[1]
+
+
+def forget() -> None:
+    global _cached  # noqa: PLW0603
+    _cached = None
+
+
+def set_state(name: str, state: str, reason: str = "") -> None:
+    """For a family, or with `*` for every one: what single families were told before is forgotten then."""
+    _write(name, state, reason)
+    forget()
 
 
 @transaction.atomic
-def set_state(name: str, state: str, reason: str = "") -> None:
-    """For a family, or with `*` for every one: what single families were told before is forgotten then."""
+def _write(name: str, state: str, reason: str) -> None:
     if name == EVERY:
         FamilyState.objects.all().delete()
     if state == ACTIVE and not FamilyState.objects.filter(name=EVERY).exists():

@@ -129,7 +129,7 @@ def render(entry: Entry, picture: Picture) -> dict[str, Any]:
         "available": why is None,
         "unavailable_reason": why,
         "price": pricing.list_price(price),
-        "queue_depth": picture.depth(route),
+        "queue_depth": picture.rivals(route).depth,
         "eta_seconds": round(eta.finish, 3) if eta else None,
         "sandbox": target.provider == "sandbox",
     }

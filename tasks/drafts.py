@@ -279,7 +279,7 @@ def _key_allows(actor: Actor, targets: Sequence[registry.Target]) -> None:
 
 
 def _family_open(families: set[str]) -> None:
-    wishes = states.read()
+    wishes = states.current()
     closed = {family for family in families if wishes.of(family) == states.DRAINING}
     if closed:
         raise FamilyDraining(f"The queue {min(closed)} takes no new work.", retry_after=DRAIN_RETRY)

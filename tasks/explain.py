@@ -11,9 +11,10 @@ from genpulse.config import config
 from genpulse.http.parsing import render_time
 from tasks import insight, routes
 from tasks.admission import LEVEL_SHARES, shown
-from tasks.insight import Picture, Place, tasks_
+from tasks.insight import Picture, tasks_
 from tasks.models import TERMINAL, WAITING, Attempt, Priority, Status, Task
 from tasks.render import PRIORITY_NAMES, Extras
+from tasks.standing import Place
 
 Candidates = list[dict[str, Any]]
 FULL = {"slots_full", "credential_full"}

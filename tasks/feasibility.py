@@ -11,7 +11,8 @@ from genpulse.money import to_credits
 from tasks import insight
 from tasks.admission import shown
 from tasks.drafts import Draft
-from tasks.insight import Eta, Place
+from tasks.insight import Eta
+from tasks.standing import Place
 
 
 def estimate(draft: Draft, account: UUID, before: int = 0) -> tuple[Place, Eta | None]:
@@ -65,7 +66,7 @@ def quoted(draft: Draft, account: UUID, before: int = 0) -> dict[str, Any]:
         "unit_prices": dearest.unit_prices,
         "feasible": not reasons,
         "reasons": reasons,
-        "queue_depth": picture.depth(draft.route),
+        "queue_depth": picture.rivals(draft.route).depth,
         "position": place.position,
         "eta": _seconds(eta),
         "candidates": [shown(verdict, picture.capacity) for verdict in verdicts],

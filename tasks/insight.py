@@ -7,7 +7,7 @@ a model on an executor.
 
 import math
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,14 +22,13 @@ from admin_integrations.states import States
 from genpulse import sql
 from genpulse.http.parsing import render_time
 from tasks import routes
-from tasks.admission import LEVEL_SHARES
 from tasks.capacity import Capacity
 from tasks.lanes import WAITING_LANES
 from tasks.models import Status, Task
+from tasks.standing import COUNTED_TO, LaneLength, Place, Rivals
 
 MAX_AGE = 1.0  # seconds a picture may be old
 AGE_IN_TRANSACTION = 5.0  # rather an older one than locks held longer
-COUNTED_TO = 1000
 ENTRIES = 50_000  # index entries one picture may count over all lanes
 RUNS = 200
 RUNS_AGE = 5.0
@@ -62,32 +61,6 @@ GROUP BY wanted.id
 
 
 @dataclass(frozen=True, slots=True)
-class LaneLength:
-    """`count` is infinite when it was too long to be counted."""
-
-    route: RouteView
-    level: int
-    account_id: UUID
-    first: UUID
-    weight: int
-    clock: float
-    count: float
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How many tasks are expected to go before one, of its own tenant and of others."""
-
-    own: int
-    others: int
-    tenants: int = 1  # that wait in its level
-
-    @property
-    def position(self) -> int:
-        return self.own + self.others + 1
-
-
-@dataclass(frozen=True, slots=True)
 class Eta:
     """Seconds from now: median start and end, and the end that nine of ten keep."""
 
@@ -114,6 +87,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         self._verdicts: dict[RouteView, list[Verdict]] = {}
+        self._rivals: dict[tuple[str, int, frozenset[UUID]], Rivals] = {}
         self._by_provider: dict[str, list[LaneLength]] = defaultdict(list)
         for lane in self.lanes:
             self._by_provider[lane.route.provider].append(lane)
@@ -127,49 +101,23 @@ class Picture:
         """The executors that may serve it, with or without room."""
         return frozenset(v.executor.id for v in self.verdicts(route) if v.eligible)
 
-    def rivals(self, route: RouteView) -> list[LaneLength]:
-        """The lanes that wait for executors this route waits for."""
+    def rivals(self, route: RouteView) -> Rivals:
+        """What waits for executors this route waits for."""
         mine = self.serving(route)
-        return [
-            lane
-            for lane in self._by_provider.get(route.provider, [])
-            if lane.route.id == route.id or mine & self.serving(lane.route)
-        ]
-
-    def depth(self, route: RouteView) -> int:
-        """How many tasks wait for the same executors; long lanes count as far as they were counted."""
-        return sum(
-            COUNTED_TO if math.isinf(lane.count) else int(lane.count) for lane in self.rivals(route)
-        )
+        key = (route.provider, route.id, mine)
+        if key not in self._rivals:
+            self._rivals[key] = Rivals(
+                lane
+                for lane in self._by_provider.get(route.provider, [])
+                if lane.route.id == route.id or mine & self.serving(lane.route)
+            )
+        return self._rivals[key]
 
     def place(
         self, route: RouteView, level: int, account: UUID, own: int, task: UUID | None = None
     ) -> Place:
         """`own`: tasks before it in its own lane. `task` None: it would come now."""
-        rivals = self.rivals(route)
-        same = [lane for lane in rivals if lane.level == level]
-        mine = next((lane for lane in same if lane.account_id == account), None)
-        lowest = min((lane.clock for lane in same), default=0.0)
-        turn = (mine.clock if mine else lowest) + own / (mine.weight if mine else 1)
-        tenants: dict[UUID, list[LaneLength]] = defaultdict(list)
-        for lane in same:
-            if lane.account_id != account:
-                tenants[lane.account_id].append(lane)
-        others = sum(_before(lanes, turn, task) for lanes in tenants.values())
-        higher = self._of_other_levels(rivals, level, own + others)
-        return Place(own, others + higher, len(tenants) + 1)
-
-    @staticmethod
-    def _of_other_levels(rivals: Iterable[LaneLength], level: int, before: int) -> int:
-        """Other levels go on by their share while `before` tasks of this one go."""
-        waiting: Counter[int] = Counter()
-        for lane in rivals:
-            if lane.level != level:
-                waiting[lane.level] += COUNTED_TO if math.isinf(lane.count) else int(lane.count)
-        return sum(
-            min(count, int((before + 0.5) * LEVEL_SHARES[other] / LEVEL_SHARES[level]))
-            for other, count in waiting.items()
-        )
+        return self.rivals(route).place(level, account, own, task)
 
     def eta(self, route: RouteView, position: int, *, fresh: bool = False) -> Eta | None:
         """When the task at this position starts and ends; None without history or where nothing moves."""
@@ -201,20 +149,13 @@ class Picture:
         return ""
 
 
-def _before(lanes: Sequence[LaneLength], turn: float, task: UUID | None) -> int:
-    """How many tasks of one other tenant go before a turn at that clock."""
-    lead = round((turn - lanes[0].clock) * lanes[0].weight, 6)
-    older = task is None or min(lane.first for lane in lanes) < task
-    due = math.ceil(lead) + (lead == int(lead) and older) if lead >= 0 else 0
-    return int(min(sum(lane.count for lane in lanes), due))
-
-
 def _mean(runs: Iterable[tuple[float, float]]) -> tuple[float, float]:
     known = list(runs)
     return (sum(p50 for p50, _ in known) / len(known), sum(p90 for _, p90 in known) / len(known))
 
 
 _picture: Picture | None = None
+# (executor, model) -> good until (monotonic), p50 and p90
 _runs: dict[tuple[UUID, str | None], tuple[float, tuple[float, float] | None]] = {}
 
 
@@ -265,14 +206,14 @@ def durations(
 ) -> dict[UUID, tuple[float, float]]:
     """p50 and p90 seconds of the last 200 runs of a model, by executor; those without runs are left out."""
     now = time.monotonic()
-    missing = [
-        id_ for id_ in executors if fresh or now - _runs.get((id_, model), (-1e9,))[0] > RUNS_AGE
-    ]
+    missing = [id_ for id_ in executors if fresh or _runs.get((id_, model), (0.0, None))[0] <= now]
     if missing:
         found = _measured(missing, model)
         # What has no history yet may have one with the next run.
-        _runs.update({(id_, model): (now, found[id_]) for id_ in found})
-    return {id_: run for id_ in executors if (run := _runs.get((id_, model), (0, None))[1])}
+        for id_ in missing:
+            age = RUNS_AGE if id_ in found else MAX_AGE
+            _runs[(id_, model)] = (now + age, found.get(id_))
+    return {id_: run for id_ in executors if (run := _runs[(id_, model)][1])}
 
 
 def _measured(executors: Sequence[UUID], model: str | None) -> dict[UUID, tuple[float, float]]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from django.db import connection
 
-from admin_integrations import fleet
+from admin_integrations import fleet, states
 from admin_integrations.models import Executor
 from tasks import insight, routes, services
 from tasks.models import TERMINAL, Task
@@ -125,4 +125,5 @@ def forget_everything() -> None:
     fleet.forget()
     routes.forget()
     insight.forget()
+    states.forget()
     services._waiting.clear()
