@@ -254,12 +254,17 @@ def test_uploads_are_served_from_the_signed_url(alice):
     stored = answer.json()
     assert stored["content_type"] == "image/png"
     assert stored["key"] == f"uploads/{Asset.objects.get().id}.png"
-    with closing(alice.client.get(stored["url"].partition("8000")[2])) as served:
-        assert [served.status_code, served["Content-Length"]] == [200, str(len(PNG))]
-    assert upload(**{"Idempotency-Key": "u1"}).json()["key"] == stored["key"]
+    again = upload(**{"Idempotency-Key": "u1"})
+    assert again.status_code == 200, again.content
+    assert again.json()["key"] == stored["key"]
     assert Asset.objects.count() == 1
     nothing = alice.client.post("/storage/upload", {}, headers=alice.headers)
     assert [nothing.status_code, nothing.json()["code"]] == [422, "validation_failed"]
+    with closing(alice.client.get(stored["url"].partition("8000")[2])) as served:
+        assert [served.status_code, served["Content-Length"]] == [
+            200,
+            str(len(PNG)),
+        ]  # closing it ends the connection of the test
 
 
 def test_every_status_and_priority_has_its_word():
