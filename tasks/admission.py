@@ -272,6 +272,8 @@ class Round:
                 task_id=head.id,
                 executor_id=executor.id,
                 executor=executor.name,
+                family=route.family,
+                provider=route.provider,
                 credential_id=credential,
                 alone=head.suspect,
                 verdicts=words if len(words) > 1 else None,

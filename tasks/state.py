@@ -18,8 +18,6 @@ class TaskState:
     account_id: UUID
     key_id: UUID | None = None
     batch_id: UUID | None = None
-    family: str = ""
-    provider: str = ""
     task_type: str = ""
     source: str = ""
     priority: int = 1
@@ -35,6 +33,8 @@ class TaskState:
     created_at: datetime | None = None
     # Written back after every move.
     status: Status = Status.QUEUED
+    family: str = ""
+    provider: str = ""
     model: str | None = None
     route_id: int = 0
     ready: bool = True
@@ -80,6 +80,8 @@ POISON_AFTER = 3  # deaths while alone
 
 MUTABLE: dict[str, str] = {  # column -> SQL type, in the order they are written
     "status": "text",
+    "family": "text",
+    "provider": "text",
     "model": "text",
     "route_id": "bigint",
     "ready": "boolean",

@@ -24,10 +24,15 @@ from tasks.state import AttemptChange, NewAttempt, Step, TaskState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admit(Move):
-    """queued -> admitted: it gets a slot and an attempt of its own."""
+    """queued -> admitted: it gets a slot and an attempt of its own.
+
+    `family` and `provider` are those of its route, which may lead to another model than the first of its list.
+    """
 
     executor_id: UUID
     executor: str
+    family: str | None = None
+    provider: str | None = None
     credential_id: UUID | None = None
     alone: bool = False
     verdicts: list[dict[str, Any]] | None = None  # why here, for `explain`
@@ -39,6 +44,8 @@ class Admit(Move):
         here = task.here if task.executor_id == self.executor_id else 0
         new = task.evolve(
             status=Status.ADMITTED,
+            family=self.family or task.family,
+            provider=self.provider or task.provider,
             attempt=number,
             here=here,
             executor_id=self.executor_id,
