@@ -62,14 +62,12 @@ def _cursor(value: Any) -> str:
 
 def _read_cursor(queryset: QuerySet[T], key: str, text: str) -> Any:
     meta = queryset.model._meta
-    fields = meta.pk_fields if key == "pk" else [meta.get_field(key)]
+    fields: list[Any] = meta.pk_fields if key == "pk" else [meta.get_field(key)]
     try:
         version, _, value = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
         parts = value.split(",") if len(fields) > 1 else [value]
         if version == "1" and len(parts) == len(fields):
-            read = tuple(
-                field.to_python(part) for field, part in zip(fields, parts, strict=True)
-            )
+            read = tuple(field.to_python(part) for field, part in zip(fields, parts, strict=True))
             return read if len(fields) > 1 else read[0]
     except (ValueError, ValidationError):
         pass

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Call:
 
     @property
     def body(self) -> dict[str, Any]:
-        return json.loads(self.raw)
+        return cast("dict[str, Any]", json.loads(self.raw))
 
     @property
     def id(self) -> str:

@@ -34,7 +34,12 @@ def client(settings, clean_redis):
 
 
 def executor_form(**changes):
-    form = {"name": "o", "type": "openai", "base_url": "https://a.example/v1", "tags": ""}
+    form: dict[str, object] = {
+        "name": "o",
+        "type": "openai",
+        "base_url": "https://a.example/v1",
+        "tags": "",
+    }
     form |= {"dispatch": "celery", "status": "active", "weight": 1, "max_concurrency": 2}
     return {**form, "region": "", "config": "{}", "credentials": [], **changes}
 

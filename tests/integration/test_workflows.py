@@ -10,7 +10,7 @@ from admin_integrations import fleet, routing
 from admin_integrations.models import Executor, Workflow, WorkflowBinding
 from media.models import Asset
 from media.storages import read
-from tasks import work
+from tasks import workflows
 from tasks.models import Attempt, Task, TaskContent
 from tests.emulators.base import as_fixture
 from tests.emulators.comfyui import ComfyUI
@@ -270,7 +270,7 @@ class TestRefusals:
         )
         assert (task["provider"], task["task_type"]) == ("coze", "coze-workflow")
         presets = TaskContent.objects.get().options["presets"]
-        assert work.workflows.filled(presets["poster@v1"], task["input"]) == {
+        assert workflows.filled(presets["poster@v1"], task["input"]) == {
             "workflow_id": "7561",
             "parameters": {"style": "ink", "count": 2, "prompt": "kite"},
         }

@@ -244,8 +244,9 @@ def test_files_go_to_the_models(alice):
     assert answer.status_code == 200, answer.content
     asset = Asset.objects.get(kind="image")
     for content in TaskContent.objects.all():
-        assert content.input["images"] == [f"asset:{asset.id}"]
-        assert content.input["messages"][0]["content"][0]["text"] == "notes.txt:\nfly high"
+        given = content.input or {}
+        assert given["images"] == [f"asset:{asset.id}"]
+        assert given["messages"][0]["content"][0]["text"] == "notes.txt:\nfly high"
     task = alice.get(f"/v1/tasks/{answer.json()['task_id']}").json()
     assert [task["task_type"], task["prompt"]] == ["MULTIMODAL", "a red kite"]
     asked = history(alice, "f")["messages"][0]

@@ -195,11 +195,12 @@ def test_workflows_go_to_the_named_server(alice):
 
 def test_a_server_that_is_allowed_is_made_and_others_are_refused(alice, monkeypatch):
     monkeypatch.setattr(config, "comfy_allowed_hosts", ["127.0.0.1:8188"])
-    body = {"task_type": "comfyui", "params": {"server_address": "evil:1", "workflow": GRAPH}}
+    params = {"server_address": "evil:1", "workflow": GRAPH}
+    body = {"task_type": "comfyui", "params": params}
     refused = submit(alice, body, expect=422)
     assert refused["code"] == "url_not_allowed"
     assert not Executor.objects.filter(type="comfyui").exists()
-    body["params"]["server_address"] = "http://127.0.0.1:8188/"
+    params["server_address"] = "http://127.0.0.1:8188/"
     submit(alice, body)
     submit(alice, body)
     assert Executor.objects.get(type="comfyui").base_url == "http://127.0.0.1:8188"
@@ -277,7 +278,7 @@ def test_a_story(stack):
     sandbox()
     alice = rich("alice")
     quick = {"sandbox": {"latency": 0}}
-    asked = {
+    asked: dict[str, dict[str, object]] = {
         "text-to-image": {"prompt": "kite"},
         "image-to-image": {"prompt": "kite", "image_url": DATA_URI},
         "text-to-video": {"prompt": "kite", "duration": 1, "size": "32x32"},
