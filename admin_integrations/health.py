@@ -28,7 +28,7 @@ ON CONFLICT (executor_id, credential_id, model) DO UPDATE SET reason = excluded.
 LIFT = """
 DELETE FROM admin_integrations_cooldown
 WHERE executor_id = %s AND model IN ('', %s) AND (credential_id IS NULL OR credential_id = %s)
-  AND reason IN ('circuit_open', 'overloaded', 'unhealthy') RETURNING reason
+  AND (reason IN ('circuit_open', 'overloaded', 'unhealthy') OR probing OR until <= now()) RETURNING reason
 """
 MIDNIGHT = """
 SELECT extract(epoch FROM date_trunc('day', now() AT TIME ZONE 'UTC') + interval '1 day' - now() AT TIME ZONE 'UTC')
@@ -91,7 +91,8 @@ def failed(
 def succeeded(executor: UUID, name: str, credential: UUID | None, model: str) -> None:
     """A success ends the row of errors; a circuit that was open closes."""
     in_a_row.pop((executor, model), None)
-    if sql.fetch(LIFT, [executor, model, credential]):
+    lifted = {reason for (reason,) in sql.fetch(LIFT, [executor, model, credential])}
+    if lifted - {"rate_limited"}:
         append(
             [
                 NewEvent(
