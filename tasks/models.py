@@ -240,6 +240,9 @@ class Task(models.Model):
             ),
             models.Index(fields=["route"], name="task_blocked", condition=Q(status=Status.BLOCKED)),
             models.Index(
+                fields=["account"], name="task_open", condition=Q(finished_at__isnull=True)
+            ),
+            models.Index(
                 fields=["status"],
                 name="task_suspect",
                 condition=Q(crashes__gte=2, finished_at__isnull=True),
