@@ -78,8 +78,8 @@ class EventSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has
         headers = {
             name.decode().lower(): value.decode("latin-1") for name, value in self.scope["headers"]
         }
-        grant = await self._granted(headers) if origin_allowed(headers) else None
-        if grant is None:
+        grant = await self._granted(headers)  # a ticket that was shown is spent, whoever showed it
+        if grant is None or not origin_allowed(headers):
             await self.close()
             return
         await self.accept()

@@ -85,40 +85,38 @@ class DeltaReader:
         """What was said since; a hole shows as one `reset` with everything so far."""
         pieces: list[Piece] = []
         for id_, piece in await self._entries(self._last):
-            self._last = id_
             number = piece.pop("n")
             if self._begins(piece, number):
                 pieces = [{**piece, "reset": piece["reset"] or self._told}]
                 self.attempt, self.said = piece["attempt"], Said()
             elif piece["attempt"] != self.attempt or number > self._number:
-                pieces = await self._anew()
+                pieces = await self._anew() or pieces
                 break
             elif number < self._number:
                 continue
             else:
                 pieces.append(piece)
-            self._take(piece, number)
+            self.said.add(piece["text"], piece["reasoning"], piece["tool_calls"])
+            self._number, self._last = number + 1, id_
         self._told = self._told or bool(pieces)
         return pieces
 
     def _begins(self, piece: Piece, number: int) -> bool:
         return piece["reset"] or (number == 0 and piece["attempt"] != self.attempt)
 
-    def _take(self, piece: Piece, number: int) -> None:
-        self.said.add(piece["text"], piece["reasoning"], piece["tool_calls"])
-        self._number = number + 1
-
     async def _anew(self) -> list[Piece]:
-        """After a hole. A stream without its beginning is about to be mended by its writer."""
-        entries = await self._entries(BEGINNING)
-        if not entries or not (entries[0][1]["reset"] or entries[0][1]["n"] == 0):
-            return []
-        self.said = Said()
-        for id_, piece in entries:
+        """After a hole. A stream that has one itself is about to be mended by its writer."""
+        said, number, last, attempt = Said(), -1, self._last, self.attempt
+        for id_, piece in await self._entries(BEGINNING):
             if piece["reset"] or piece["n"] == 0:
-                self.said = Said()
-            self._last, self.attempt = id_, piece["attempt"]
-            self._take(piece, piece["n"])
+                said = Said()
+            elif piece["n"] != number + 1:
+                return []
+            said.add(piece["text"], piece["reasoning"], piece["tool_calls"])
+            last, number, attempt = id_, piece["n"], piece["attempt"]
+        if number < 0:
+            return []
+        self.said, self._number, self._last, self.attempt = said, number + 1, last, attempt
         return [self.whole()]
 
     async def rest(self, output: dict[str, Any] | None) -> list[Piece]:

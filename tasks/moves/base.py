@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from genpulse.config import config
+from genpulse.http.parsing import render_time
 from genpulse.money import to_credits
 from tasks.models import ACTIVE, WAITING, Stage, Status
 from tasks.state import AttemptChange, Step, TaskState
@@ -117,7 +118,7 @@ def requeued(task: TaskState, now: datetime, delay: float = 0.0, **changes: Any)
 def queued_event(task: TaskState, reason: str) -> tuple[str, dict[str, Any]]:
     data: dict[str, Any] = {"status": "queued", "reason": reason}
     if task.due_at:
-        data["retry_at"] = task.due_at.isoformat()
+        data["retry_at"] = render_time(task.due_at)
     return ("task.queued", data)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from genpulse.http.parsing import render_time
 from tasks.models import Stage, Status
 from tasks.moves.base import (
     IN_FLIGHT,
@@ -112,7 +113,7 @@ class AttemptFailed(AttemptMove):
                 "executor": task.executor,
                 "error": self.fault.shown(),
                 "next": verdict.next,
-                "retry_at": retry_at.isoformat() if retry_at else None,
+                "retry_at": render_time(retry_at),
             },
         )
 

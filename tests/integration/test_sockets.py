@@ -19,7 +19,7 @@ from genpulse.events.models import Event
 from tasks.lifecycle import apply
 from tasks.moves import Promote
 from tests.integration.cast import caller
-from tests.integration.listeners import Remote, joined, rich, task_body
+from tests.integration.listeners import Frames, Remote, joined, rich, task_body
 from tests.integration.stack import sandbox
 from tests.integration.test_event_lists import held_open
 
@@ -79,12 +79,15 @@ def refused(who: Remote, path: str, **headers: str) -> int:
 
 
 def code_of(client: Socket) -> int:
-    try:
-        while True:
-            client.receive()
-    except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        return closed.rcvd.code
+    with pytest.raises(ConnectionClosed) as closed:
+        drain(client)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
+def drain(client: Socket) -> None:
+    while True:
+        client.receive()
 
 
 def promote(task: str) -> None:
@@ -115,6 +118,9 @@ def test_who_gets_in(alice, web):
     with socket(alice, "/ws/events/", **mine, Origin="http://localhost:3000"):
         pass
     assert refused(alice, "/ws/events", **mine, Origin="http://evil.example") == 403
+    stolen = alice.post("/api/v1/ws-ticket").json()["url"]
+    assert refused(alice, stolen, Origin="http://evil.example") == 403
+    assert refused(alice, stolen) == 403
     assert refused(alice, "/ws/events", **caller("bob", "wallet").headers) == 403
 
     service = Remote(web, caller("service", "act_as", "tasks"))
@@ -213,6 +219,22 @@ def test_a_resume_never_skips_a_slower_transaction(alice):
         assert answer["replayed"] == 2
         again.seen.clear()
         assert again.say("resume", cursor=answer["cursor"])["replayed"] == 0
+
+
+def test_a_bell_that_is_lost_costs_a_moment(alice, monkeypatch):
+    """A process dies between its commit and its bell; and the hub loses its connection to Redis."""
+    task = alice.submit(run_at=LATER)["id"]
+    monkeypatch.setattr("genpulse.events.log.ring", lambda messages: None)
+    path = f"/api/v1/tasks/{task}/events"
+    with socket(alice) as client, alice.stream(path).answer as answer:
+        client.say("subscribe", channels=["user"])
+        for seq in (2, 3):
+            live().client_kill_filter(_type="pubsub")
+            promote(task)
+            assert alice.get(f"{path}?after={seq - 1}&wait=20").json()["last_seq"] == seq
+            assert client.until("task.promoted", seq - 1)[-1]["seq"] == seq
+        frames = iter(Frames(answer))
+        assert [label for label, _ in (next(frames) for _ in range(3))] == ["1", "2", "3"]
 
 
 def test_what_is_not_kept_any_more(alice):

@@ -2,9 +2,13 @@
 
 import threading
 import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
+from django.db import connection
 
 from genpulse.events.bells import live
 from tasks.models import Task
@@ -231,3 +235,19 @@ def test_a_reader_cut_again_and_again_ends_with_the_full_sequence(alice):
         frames.answer.close()
         live().flushdb()
     assert [event["seq"] for event in seen] == list(range(1, len(seen) + 1))
+
+
+def test_readers_hold_neither_a_thread_nor_a_connection(alice, processes):
+    task = alice.submit(run_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())["id"]
+    path = f"/api/v1/tasks/{task}/events"
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(alice.stream(path).answer)
+        web = psutil.Process(processes.processes["web"].pid)
+        assert eventually(lambda: web.num_threads() < 40)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            )
+            assert cursor.fetchone()[0] < 40
+        alice.post(f"/api/v1/tasks/{task}/cancel")
