@@ -59,7 +59,7 @@ def _die_at_commit(when: str) -> None:
             commit(self)
         os._exit(DIED)
 
-    DatabaseWrapper.commit = dying
+    setattr(DatabaseWrapper, "commit", dying)  # noqa: B010 - mypy: methods are not assigned
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def with_neither(rig: Rig) -> None:
         tasks = rig.ended(ids, 200)
         assert vendor.doubles() == []
         assert vendor.count("POST", IMAGES) == count
-    codes = {task.taskcontent.error["code"] for task in tasks}
+    codes = {(task.taskcontent.error or {}).get("code") for task in tasks}
     assert codes == {"outcome_unknown"}
     assert Attempt.objects.filter(task_id__in=ids, possible_cost=True).count() == count
     told = "SELECT count(*) FROM events_event WHERE type = 'audit.outcome_unknown' AND data->>'task_id' = ANY(%s)"
