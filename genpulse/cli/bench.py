@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import typer
 
-from genpulse.cli.instance import Instance
 from genpulse.cli.terminal import DEFAULT_DATA, AsJson, Data, django, fail, out, print_json, running
 
 commands = typer.Typer()
@@ -45,7 +44,7 @@ def bench(
     """Submit sandbox tasks as fast as they are taken, and wait for all of them."""
     instance = running(data)
     with django(data), prepared(tasks) as key:
-        report = play(instance, key, tasks, min(concurrency, tasks))
+        report = play(instance.base_url, key, tasks, min(concurrency, tasks))
     if json:
         print_json(report)
     else:
@@ -85,6 +84,11 @@ class Callers:
         self.headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self.body = jsonlib.dumps(BODY)
         self._mine = threading.local()
+        self._open: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        for connection in self._open:
+            connection.close()
 
     def post(self, path: str) -> tuple[int, dict[str, Any], float]:
         """Status, answer, and seconds it took. Raises OSError."""
@@ -93,6 +97,7 @@ class Callers:
         if connection is None:
             connection = http.client.HTTPConnection(self.address, timeout=60)
             self._mine.connection = connection
+            self._open.append(connection)
         try:
             connection.request("POST", path, self.body, self.headers)
             answer = connection.getresponse()
@@ -103,12 +108,12 @@ class Callers:
         return status, jsonlib.loads(text), time.perf_counter() - began
 
 
-def play(instance: Instance, key: str, tasks: int, concurrency: int) -> dict[str, Any]:
+def play(base_url: str, key: str, tasks: int, concurrency: int) -> dict[str, Any]:
     """The report of one run."""
-    callers = Callers(instance.base_url, key)
-    _await_executor(callers)
-    with ThreadPoolExecutor(concurrency) as pool:
-        answers = list(pool.map(lambda _: callers.post("/api/v1/tasks"), range(tasks)))
+    with closing(Callers(base_url, key)) as callers:
+        _await_executor(callers)
+        with ThreadPoolExecutor(concurrency) as pool:
+            answers = list(pool.map(lambda _: callers.post("/api/v1/tasks"), range(tasks)))
     ids = [UUID(answer["id"]) for status, answer, _ in answers if status == 201]
     took = sorted(seconds for _, _, seconds in answers)
     succeeded, ended, seconds, waited = _ends(ids)

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 PATH = "/api/v1/queues"
 LOOK_EVERY = 0.5  # seconds
-COUNTS = ("scheduled", "blocked", "admitted", "running", "awaiting", "verifying", "retrying")
+COLUMNS = {  # what a column adds up
+    "blocked": ("blocked",),
+    "later": ("scheduled", "retrying"),
+    "active": ("admitted", "running", "awaiting", "verifying"),
+    "slots": ("capacity",),
+}
 
 Family = Annotated[str, typer.Argument(help="One queue; none: every one.")]
 Reason = Annotated[str, typer.Option(help="Shown to those who look at the queue.")]
@@ -80,12 +85,13 @@ def _table(items: list[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("family", "state", "critical", "default", "low", *COUNTS, "capacity", "oldest"):
-        table.add_column(name, justify="left" if name in {"family", "state"} else "right")
+    for name in ("family", "state", "critical", "default", "low", *COLUMNS, "oldest"):
+        words = name in {"family", "state"}
+        table.add_column(name, justify="left" if words else "right", no_wrap=True)
     for queue in items:
         waiting, oldest = queue["waiting"], queue["oldest_waiting_seconds"]
         numbers = [waiting["critical"], waiting["default"], waiting["low"]]
-        numbers += [queue[name] for name in (*COUNTS, "capacity")]
+        numbers += [sum(queue[name] for name in names) for names in COLUMNS.values()]
         age = "" if oldest is None else f"{oldest} s"
         style = None if queue["state"] == "active" else "yellow"
         table.add_row(queue["family"], queue["state"], *map(str, numbers), age, style=style)
