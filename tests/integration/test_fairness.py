@@ -318,3 +318,15 @@ def test_nothing_waits_nothing_happens(floor):
     floor.worker()
     assert floor.admit() == []
     assert sql.fetch("SELECT count(*) FROM tasks_attempt") == [(0,)]
+
+
+def test_a_task_that_was_rerouted_runs_where_its_route_leads(floor):
+    """The first model of its list is gone: the second one is another provider's."""
+    floor.executor("sandbox-1")
+    floor.worker("sandbox")
+    [task] = floor.queue("alice", 1)
+    Task.objects.filter(pk=task).update(family="gemini", provider="gemini")
+    floor.admit()
+    attempt = Attempt.objects.get()
+    assert [attempt.family, attempt.provider] == ["sandbox", "sandbox"]
+    assert Task.objects.get().provider == "sandbox"

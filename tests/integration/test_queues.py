@@ -12,7 +12,7 @@ from admin_integrations.models import Cooldown, Executor
 from genpulse.events.models import Event
 from genpulse.http.parsing import render_time
 from genpulse.ids import new_id
-from tasks import audit, insight
+from tasks import audit, insight, timers
 from tasks.models import Attempt, DeadLetter, Task
 from tests.integration.cast import caller
 from tests.integration.floor import Floor
@@ -265,6 +265,18 @@ def test_pause_stops_admissions_and_keeps_accepting(floor, alice, root):
     assert len(floor.admit()) == 1
     shown = queue_of(root)
     assert [shown["admitted"], shown["capacity"], shown["waiting"]["total"]] == [1, 2, 0]
+
+
+def test_a_task_that_a_pause_kept_from_starting_in_time_expires(floor, alice, root):
+    floor.executor("gpu-1", 2)
+    floor.worker()
+    root.post(f"{QUEUES}/sandbox/pause")
+    task = submit(alice, start_within=1)
+    Task.objects.filter(pk=task["id"]).update(start_deadline="2026-01-01T00:00:00Z")
+    timers.expire()
+    ended = ask(alice, task)
+    assert [ended["status"], ended["error"]["code"]] == ["expired", "start_deadline"]
+    assert wallet.balance(alice.user.account_id).held == 0
 
 
 def test_drain_refuses_new_work_and_says_when_it_is_done(floor, alice, root):
