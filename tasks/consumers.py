@@ -2,22 +2,17 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 from uuid import UUID
 
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
 from pydantic import BaseModel, ValidationError
 from redis.exceptions import RedisError
 
-from genpulse.auth import services
-from genpulse.auth.authentication import from_headers
-from genpulse.errors import Problem
 from genpulse.events import cursors
 from genpulse.events.cursors import Cursor
 from genpulse.http.parsing import render_time
@@ -79,7 +74,7 @@ class EventSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has
             name.decode().lower(): value.decode("latin-1") for name, value in self.scope["headers"]
         }
         grant = await self._granted(headers)  # a ticket that was shown is spent, whoever showed it
-        if grant is None or not origin_allowed(headers):
+        if grant is None or not grants.origin_allowed(headers):
             await self.close()
             return
         await self.accept()
@@ -297,7 +292,7 @@ class EventSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has
             given = await self._redeemed(query["ticket"][0])
         else:
             address = (self.scope.get("client") or ("",))[0]
-            given = await self._ask(lambda: authenticated(headers, address))
+            given = await self._ask(lambda: grants.authenticated(headers, address))
         if given is None or not await self.hub.access.load(given):
             return None
         return given
@@ -320,30 +315,6 @@ def read(given: Any) -> BaseModel:
         return ACTIONS[given["action"]].model_validate(given)
     except ValidationError as error:
         raise ValueError("not as this action wants it") from error
-
-
-def authenticated(headers: dict[str, str], address: str) -> Grant | None:
-    """By `Authorization` or `X-API-Key`, acting for `X-GenPulse-User`; None when that does not do."""
-    credentials = {name.title(): value for name, value in headers.items()}
-    name = headers.get("x-genpulse-user")
-    try:
-        credential = from_headers({**credentials, "X-API-Key": headers.get("x-api-key")}, address)  # type: ignore[dict-item]
-        if credential is None or not credential.has("tasks:read"):
-            return None
-        shown = services.acting_user(credential, name, create=False)
-    except Problem:
-        return None
-    return grants.grant(credential, shown, named=name is not None)
-
-
-def origin_allowed(headers: dict[str, str]) -> bool:
-    """No Origin, our own, or one that CORS allows: a foreign page must not listen with a stolen ticket."""
-    origin = headers.get("origin")
-    if origin is None:
-        return True
-    if urlsplit(origin).netloc == headers.get("host") or origin in settings.CORS_ALLOWED_ORIGINS:
-        return True
-    return any(re.match(pattern, origin) for pattern in settings.CORS_ALLOWED_ORIGIN_REGEXES)
 
 
 class NoSocket(AsyncWebsocketConsumer):  # type: ignore[misc]

@@ -106,15 +106,15 @@ class DeltaReader:
 
     async def _anew(self) -> list[Piece]:
         """After a hole. A stream that has one itself is about to be mended by its writer."""
-        said, number, last, attempt = Said(), -1, self._last, self.attempt
+        said, number, whole = Said(), -1, False
+        last, attempt = self._last, self.attempt
         for id_, piece in await self._entries(BEGINNING):
-            if piece["reset"] or piece["n"] == 0:
-                said = Said()
-            elif piece["n"] != number + 1:
-                return []
+            begins = piece["reset"] or piece["n"] == 0
+            whole = begins or (whole and piece["n"] == number + 1)
+            said = Said() if begins else said
             said.add(piece["text"], piece["reasoning"], piece["tool_calls"])
             last, number, attempt = id_, piece["n"], piece["attempt"]
-        if number < 0:
+        if not whole:
             return []
         self.said, self._number, self._last, self.attempt = said, number + 1, last, attempt
         return [self.whole()]

@@ -1,20 +1,25 @@
 """The right to an open connection: given for a ticket or a credential, and looked at again every second."""
 
 import json
+import re
 import secrets
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from genpulse.auth import tokens
+from genpulse.auth import services, tokens
+from genpulse.auth.authentication import from_headers
 from genpulse.auth.credentials import Credential
 from genpulse.auth.models import ApiKey, User
+from genpulse.errors import Problem
 from genpulse.events.bells import live
 from genpulse.http.views import NativeView
 from tasks import channels
@@ -94,3 +99,27 @@ class Ticket(NativeView):
             "url": f"/ws/events?ticket={secret}",
         }
         return Response(body, status=201)
+
+
+def authenticated(headers: dict[str, str], address: str) -> Grant | None:
+    """By `Authorization` or `X-API-Key`, acting for `X-GenPulse-User`; None when that does not do."""
+    credentials = {name.title(): value for name, value in headers.items()}
+    name = headers.get("x-genpulse-user")
+    try:
+        credential = from_headers({**credentials, "X-API-Key": headers.get("x-api-key")}, address)  # type: ignore[dict-item]
+        if credential is None or not credential.has("tasks:read"):
+            return None
+        shown = services.acting_user(credential, name, create=False)
+    except Problem:
+        return None
+    return grant(credential, shown, named=name is not None)
+
+
+def origin_allowed(headers: dict[str, str]) -> bool:
+    """No Origin, our own, or one that CORS allows: a foreign page must not listen with a stolen ticket."""
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    if urlsplit(origin).netloc == headers.get("host") or origin in settings.CORS_ALLOWED_ORIGINS:
+        return True
+    return any(re.match(pattern, origin) for pattern in settings.CORS_ALLOWED_ORIGIN_REGEXES)

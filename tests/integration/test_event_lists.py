@@ -23,7 +23,8 @@ SAID: dict[str, Any] = {"text": "a kite", "message": None, "data": None, "assets
 
 
 @pytest.fixture
-def executor():
+def executor(processes):
+    processes.ensure()  # nobody but the test moves tasks here
     return sandbox()
 
 

@@ -25,9 +25,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "floor",
-                    genpulse.events.models.Xid8Field(
-                        db_default=genpulse.events.models.OldestXid()
-                    ),
+                    genpulse.events.models.Xid8Field(db_default=genpulse.events.models.OldestXid()),
                 ),
                 ("type", models.CharField(max_length=40)),
                 ("data", models.JSONField()),
