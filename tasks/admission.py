@@ -8,7 +8,6 @@ busy. Everything is decided from rows and written in the leader's transaction, s
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -17,25 +16,19 @@ from admin_integrations.fleet import ExecutorView, Fleet, RouteView, Verdict, cu
 from genpulse import sql
 from genpulse.config import config
 from tasks.capacity import Capacity
+from tasks.clocks import Clocks
 from tasks.lanes import PORTION, Head, Lane, Line, read_heads, read_lanes
 from tasks.lifecycle import Applied, apply
 from tasks.moves import Admit
 
-LEVEL_SHARES = (6.0, 3.0, 1.0)
 MOST_PER_ROUND = 512
 LOADED_FIRST = 8  # so often in a row a loaded model may pass by those whose turn it is
 PROBE_SECONDS = 30.0  # half-open: one task is let through in this time, until one has succeeded
 
-CLOCKS = "SELECT name, level, clock FROM tasks_levelclock"
 KEEP_SHARES = (
     "INSERT INTO tasks_share (provider, level, account_id, clock) SELECT provider, level, account_id, clock FROM "  # noqa: S608
     + sql.unnest({"provider": "text", "level": "smallint", "account_id": "uuid", "clock": "float8"})
     + " ON CONFLICT (provider, level, account_id) DO UPDATE SET clock = excluded.clock"
-)
-KEEP_CLOCKS = (
-    "INSERT INTO tasks_levelclock (name, level, clock) SELECT name, level, clock FROM "  # noqa: S608
-    + sql.unnest({"name": "text", "level": "smallint", "clock": "float8"})
-    + " ON CONFLICT (name, level) DO UPDATE SET clock = excluded.clock"
 )
 LET_THROUGH = """
 UPDATE admin_integrations_cooldown SET probing = true, until = now() + make_interval(secs => %s)
@@ -46,46 +39,6 @@ SELECT family, percentile_cont(0.5) WITHIN GROUP (ORDER BY quoted) FROM (
   SELECT family, quoted FROM tasks_task ORDER BY id DESC LIMIT 10000) AS recent
 WHERE quoted > 0 GROUP BY family
 """
-
-
-class Clocks:
-    """The clocks of levels (6:3:1 at each executor), and the floors that tenants back from idle start at."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str, int], float] = defaultdict(float)
-        for name, level, clock in sql.fetch(CLOCKS):
-            self.values[(name, level)] = clock
-        self.changed: set[tuple[str, int]] = set()
-
-    def start(self, executor: UUID, waiting: Iterable[int]) -> None:
-        """A level back from idle starts beside the others, at most one turn of the smallest share behind."""
-        name = str(executor)
-        floor = max(self.values[(name, level)] for level in range(len(LEVEL_SHARES)))
-        for level in waiting:
-            self._raise((name, level), floor - 1.0 / min(LEVEL_SHARES))
-
-    def of_level(self, executor: UUID, level: int) -> float:
-        return self.values[(str(executor), level)]
-
-    def tick(self, executor: UUID, level: int) -> None:
-        key = (str(executor), level)
-        self._raise(key, self.values[key] + 1.0 / LEVEL_SHARES[level])
-
-    def floor(self, provider: str, level: int) -> float:
-        return self.values[(provider, level)]
-
-    def raise_floor(self, provider: str, level: int, clock: float) -> None:
-        self._raise((provider, level), clock)
-
-    def _raise(self, key: tuple[str, int], value: float) -> None:
-        if value > self.values[key]:
-            self.values[key] = value
-            self.changed.add(key)
-
-    def keep(self) -> None:
-        if self.changed:
-            rows = [(*key, self.values[key]) for key in sorted(self.changed)]
-            sql.execute(KEEP_CLOCKS, sql.columns(rows))
 
 
 class Round:
@@ -222,6 +175,7 @@ class Round:
         """Changing a model costs more than waiting a little; nobody is passed by more than LOADED_FIRST times."""
         turn = min(waiting)[2]
         model = loaded.get(executor.id) or executor.loaded_model
+        model = model if executor.type == "comfyui" else ""
         same = [entry for entry in waiting if model and entry[2].model == model]
         if not same or turn.model == model or passed_by[executor.id] >= LOADED_FIRST:
             passed_by[executor.id] = 0

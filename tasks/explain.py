@@ -10,7 +10,8 @@ from genpulse.auth.models import ApiKey
 from genpulse.config import config
 from genpulse.http.parsing import render_time
 from tasks import insight, routes
-from tasks.admission import LEVEL_SHARES, shown
+from tasks.admission import shown
+from tasks.clocks import LEVEL_SHARES
 from tasks.insight import Picture, tasks_
 from tasks.models import TERMINAL, WAITING, Attempt, Priority, Status, Task
 from tasks.render import PRIORITY_NAMES, Extras

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from admin_integrations.fleet import RouteView
-from tasks.admission import LEVEL_SHARES
+from tasks.clocks import LEVEL_SHARES
 
 COUNTED_TO = 1000
 

@@ -18,8 +18,10 @@ from genpulse import sql
 from genpulse.auth import services as people
 from genpulse.auth.models import Account
 from genpulse.ids import new_id
-from tasks import admission, routes
+from tasks import admission, insight, routes
 from tasks.models import Worker
+from tests.integration.cast import Caller, caller
+from wallet import services as wallet
 
 LEVELS = {"critical": 0, "default": 1, "low": 2}
 INSERT = """
@@ -110,3 +112,28 @@ class Floor:
 
     def counts(self, ids: Sequence[UUID]) -> Counter[str]:
         return Counter(self.of[id_] for id_ in ids)
+
+
+TASKS, QUEUES = "/api/v1/tasks", "/api/v1/queues"
+GOOD = {"model": "sandbox-text", "input": {"prompt": "hi"}}
+
+
+def rich(name: str) -> Caller:
+    """A caller with credits."""
+    who = caller(name)
+    wallet.deposit(who.user.account_id, 100_000_000, reason="test")
+    return who
+
+
+def submit(who: Caller, expect: int = 201, **fields: Any) -> Any:
+    """The answer to a submit; what the process knew of lanes is a second old at most, so it is forgotten."""
+    insight.forget()
+    answer = who.post(TASKS, {**GOOD, **fields})
+    assert answer.status_code == expect, answer.content
+    return answer.json()
+
+
+def ask(who: Caller, task: dict[str, Any], what: str = "") -> Any:
+    """The task, or `what` below it, as it is now."""
+    insight.forget()
+    return who.get(f"{TASKS}/{task['id']}{what}").json()
