@@ -16,7 +16,7 @@ from tests.chaos.vendors import Painter
 KILL = """
 SELECT count(pg_terminate_backend(pid)) FROM (
   SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-  ORDER BY random() LIMIT 3) AS some
+  ORDER BY random() LIMIT 3) AS chosen
 """
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from admin_integrations import fleet, vault
 from admin_integrations.models import Credential, Executor
@@ -138,7 +137,7 @@ class Rig:
         inputs = fields.pop("input", None)
         ids = []
         for number in range(count):
-            given = dict(inputs or {"prompt": f"{at.name} {number}"})
+            given = dict(inputs or {"prompt": f"{at.name} {next(_numbers)}"})
             if vary is not None:
                 given["sandbox"] = vary(number)
             body = {"model": model, "input": given, "executor": {"only": [at.name]}, **fields}
@@ -193,7 +192,7 @@ def patiently(ask: Callable[[], Any], seconds: float = RETURNED) -> Any:
     while True:
         try:
             return ask()
-        except DatabaseError:
+        except (OperationalError, InterfaceError):
             connection.close()
             assert time.monotonic() < until, "the database did not come back"
             time.sleep(0.1)
