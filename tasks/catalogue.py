@@ -6,6 +6,7 @@ bound to a workflow. A name that only matches a family's pattern is not listed, 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -163,12 +164,13 @@ def details(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _params(entry: Entry) -> type[Params]:
-    return (entry.declared.params if entry.declared else None) or OpenParams
-
-
 def _schema(entry: Entry) -> dict[str, Any]:
-    return _params(entry).model_json_schema()
+    return _schema_of((entry.declared.params if entry.declared else None) or OpenParams)
+
+
+@cache
+def _schema_of(params: type[Params]) -> dict[str, Any]:
+    return params.model_json_schema()
 
 
 def example(entry: Entry) -> dict[str, Any]:
