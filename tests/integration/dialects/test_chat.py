@@ -11,7 +11,7 @@ from genpulse.ids import new_id
 from media.models import Asset
 from tasks.models import Batch, Conversation, Status, Task, TaskContent
 from tests.integration.cast import caller
-from tests.integration.doors.test_generation import PNG
+from tests.integration.dialects.test_generation import PNG
 from tests.integration.stack import all_ended, sandbox
 from wallet import services as wallet
 
