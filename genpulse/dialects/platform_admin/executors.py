@@ -29,8 +29,8 @@ class ExecutorNotFound(NotFound):
 class ExecutorChange(AdminBody):
     """`PUT /api/admin/executors/{id}`."""
 
-    name: Name = ""
-    type: Word = ""
+    name: Name = Field(default_factory=str)  # not sent: nothing changes
+    type: Word = Field(default_factory=str)  # not sent: nothing changes
     base_url: Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)] = ""
     dispatch: Annotated[Dispatch, Field(strict=False)] = Dispatch.CELERY
     status: Annotated[Wish, Field(strict=False)] = Wish.ACTIVE

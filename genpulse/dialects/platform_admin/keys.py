@@ -27,9 +27,9 @@ class ApiKeyNotFound(NotFound):
 class KeyChange(AdminBody):
     """`PUT /api/admin/api-keys/{id}`. Of `status` only `active` and `disabled` are a wish; the others are answers."""
 
-    provider: Word = ""
-    name: Name = ""
-    key: Secret = ""
+    provider: Word = Field(default_factory=str)  # not sent: nothing changes
+    name: Name = Field(default_factory=str)  # not sent: nothing changes
+    key: Secret = Field(default_factory=str)  # not sent: nothing changes
     base_url: Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)] | None = None
     status: Literal["active", "disabled", "exhausted", "cooling", "expired"] = "active"
     daily_quota: Annotated[int, Field(ge=0, le=2_000_000_000)] | None = None

@@ -33,7 +33,9 @@ class WorkflowChange(AdminBody):
     """`PUT /api/admin/workflows/{id}`."""
 
     action: Annotated[str, StringConstraints(max_length=64)] = ""
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100)] = ""
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(
+        default_factory=str
+    )
     version: Annotated[str, StringConstraints(min_length=1, max_length=40)] = "v1"
     type: Annotated[Workflow.Kind, Field(strict=False)] = Workflow.Kind.GENERIC
     status: Annotated[Workflow.Status, Field(strict=False)] = Workflow.Status.INACTIVE
@@ -111,7 +113,7 @@ class OneWorkflow(WorkflowViews):
 class BindingChange(AdminBody):
     """`PUT /api/admin/workflow-bindings/{id}`."""
 
-    action: Action = ""
+    action: Action = Field(default_factory=str)  # not sent: nothing changes
     workflow_id: Id | None = None
     executor_id: Id | None = None
     model: Annotated[str, StringConstraints(max_length=200)] | None = None
