@@ -121,6 +121,7 @@ class Watch:
             job.emit.preview(data, content_type)
 
     def finished(self, external_id: str) -> None:
+        self._write()  # what is noted must stand before the poll ends the attempt
         with self._lock:
             job = self._jobs.pop(external_id, None)
             if job is None:

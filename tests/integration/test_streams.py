@@ -98,7 +98,9 @@ def test_long_polls_answer_with_the_next_event(alice):
         page = alice.get(f"{path}?wait=20{query}").json()
         types += [event["type"] for event in page["items"]]
         query = f"&after={page['last_cursor']}"
-    assert sorted(types[:3]) == ["batch.created", "task.queued", "task.queued"]
+    # Cursors follow transaction ids: a round of admission that began before the submit may stand before it.
+    assert types.count("batch.created") == 1
+    assert types.count("task.queued") == types.count("task.succeeded") == 2
     assert types.count("task.succeeded") == 2
 
 
