@@ -11,6 +11,7 @@ from genpulse.config import config
 from genpulse.ids import new_id
 
 SEED = "INSERT INTO tasks_orchestratorlease (id, holder, epoch) VALUES (1, '', 0) ON CONFLICT DO NOTHING"
+ROW = "SELECT id FROM tasks_orchestratorlease"
 HOLD = """
 UPDATE tasks_orchestratorlease
 SET holder = %(me)s, epoch = CASE WHEN holder = %(me)s THEN epoch ELSE epoch + 1 END,
@@ -29,12 +30,13 @@ class Lease:
     def __init__(self) -> None:
         self.me = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-6:]}"
         self.epoch = -1
-        sql.execute(SEED)
 
     def hold(self) -> bool:
         """Take or renew it in the current transaction; False = somebody else has it."""
         with_names = {"me": self.me, "epoch": self.epoch, "life": config.leader_seconds}
         rows = sql.fetch(HOLD, with_names)
+        if not rows and not sql.fetch(ROW):
+            sql.execute(SEED)
         self.epoch = rows[0][0] if rows else -1
         return bool(rows)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from genpulse import sql
 from tasks import publish
+from tasks.models import Attempt
 from tests.chaos.rig import HEALED, Rig, meanwhile
 from tests.chaos.vendors import Painter
 from tests.integration.stack import eventually
@@ -92,10 +93,12 @@ def hung_up(rig: Rig) -> None:
     """E07: all connections to the broker are cut while long calls run; their messages are delivered again."""
     rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
     with Painter() as painter:
-        painter.slowness = 20 * min(rig.scale, 1)
+        painter.slowness = max(20 * rig.scale, 8)
         who, painting = rig.owner(), rig.executor("openai", painter.base, slots=24)
         before = rig.refused()
         ids = rig.submit(who, "gpt-image-2", painting, rig.some(60))
+        busy = Attempt.objects.filter(stage="sending", task_id__in=ids)
+        eventually(lambda: busy.count() >= min(len(ids), 16) // 2)
 
         def cut() -> None:
             with rig.broker as broker:

@@ -78,18 +78,22 @@ def database_down(rig: Rig) -> None:
             connection.close()  # refused, or cut: nothing was promised
             refusals += 1
 
-    with meanwhile(submit, lambda: 0.02):
-        while rig.counts["stops"] < stops or rig.counts["rounds of kills"] < rig.some(70, 5):
+    with meanwhile(submit, lambda: 0.01):
+        while (
+            rig.counts["stops"] < stops
+            or rig.counts["backends killed"] < rig.some(200)
+            or len(accepted) < rig.some(300)
+        ):
             _kill_backends(rig)
             if stops > rig.counts["stops"] and time.monotonic() > until_stop:
                 _stop_at_once(rig)
                 until_stop = time.monotonic() + 2
-            time.sleep(0.2)
+            time.sleep(0.3)
     rig.counts["refused"] = refusals
     tasks = rig.ended(accepted, 300)
     assert {task.status for task in tasks} == {"succeeded"}
-    rig.hit("backends killed", rig.counts["backends killed"], rig.some(100))
-    rig.hit("accepted in the storm", len(accepted), rig.some(100))
+    rig.hit("backends killed", rig.counts["backends killed"], rig.some(200))
+    rig.hit("accepted in the storm", len(accepted), rig.some(300))
     rig.finish("E23 database down")
 
 

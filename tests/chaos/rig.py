@@ -151,7 +151,9 @@ class Rig:
         """The tasks, when all have ended; also over a database that comes and goes."""
         until = time.monotonic() + seconds
         while True:
-            tasks: list[Task] = patiently(lambda: list(Task.objects.filter(pk__in=ids).order_by("pk")))
+            tasks: list[Task] = patiently(
+                lambda: list(Task.objects.filter(pk__in=ids).order_by("pk"))
+            )
             open_ = [task for task in tasks if task.status not in TERMINAL]
             if not open_ and len(tasks) == len(ids):
                 break
