@@ -70,7 +70,7 @@ class Executor(models.Model):
 
 
 class Credential(models.Model):
-    """A vendor key, encrypted at rest and bound to one origin; what http.md-style APIs call api-keys."""
+    """A vendor key, encrypted at rest and bound to one origin; administration calls it an api key."""
 
     class Status(models.TextChoices):
         ACTIVE = "active"
