@@ -37,6 +37,7 @@ def flushed(rig: Rig) -> None:
 
 def broker_down(rig: Rig) -> None:
     """E03: the broker dies and comes back empty; the API goes on accepting, at once."""
+    assert rig.valkey is not None
     rig.stack.ensure("orchestrator", "media", "worker")
     who, sandbox = rig.owner(), rig.executor(slots=32)
     ids: list[str] = []

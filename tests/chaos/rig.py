@@ -54,10 +54,10 @@ class Server:
 
 @dataclass
 class Rig:
-    """`scale` 1 is the full size. `postgres` is None where others use it too."""
+    """`scale` 1 is the full size. The servers are None where they are not ours to break."""
 
     stack: Stack
-    valkey: Server
+    valkey: Server | None = None
     postgres: Server | None = None
     scale: float = 1.0
     seed: int = field(default_factory=lambda: random.randrange(1 << 30))
