@@ -45,8 +45,11 @@ class Socket:
         return message
 
     def say(self, action: str, **members: Any) -> dict[str, Any]:
+        """The reply; the state of a queue may come before it."""
         self.raw.send(json.dumps({"action": action, **members}))
-        return self.next()
+        while (message := self.next())["type"] == "queue":
+            pass
+        return message
 
     def next(self) -> dict[str, Any]:
         """The next message that is no event."""
