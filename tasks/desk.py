@@ -74,10 +74,23 @@ class Desk:
 
     def __post_init__(self) -> None:
         self._held: dict[Key, Holding] = {}
+        self._claims = 0
+        self._cut: AbortReason | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat_forever, name="heartbeat", daemon=True)
         self._thread.start()
+
+    @contextmanager
+    def claiming(self) -> Iterator[bool]:
+        """Around a claim and what follows from it; False when this worker takes nothing more."""
+        with self._lock:
+            self._claims += 1
+        try:
+            yield not self.draining
+        finally:
+            with self._lock:
+                self._claims -= 1
 
     @contextmanager
     def holding(self, work: Work) -> Iterator[Holding]:
@@ -85,6 +98,7 @@ class Desk:
         held = Holding(work)
         with self._lock:
             self._held[work.key] = held
+            held.reason = self._cut
         try:
             yield held
         finally:
@@ -95,6 +109,19 @@ class Desk:
     def held(self) -> list[Holding]:
         with self._lock:
             return list(self._held.values())
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is claimed or held."""
+        with self._lock:
+            return not self._held and not self._claims
+
+    def cut(self, reason: AbortReason) -> None:
+        """Take back every call, also those that begin only now."""
+        with self._lock:
+            self._cut = reason
+        for held in self.held:
+            held.cut(reason)
 
     def drain(self) -> None:
         """Take no more work: the leader sees it with this beat."""

@@ -153,7 +153,7 @@ def passing(error: OperationalError) -> bool:
 
 def _apply(moves: Sequence[Move]) -> list[Applied]:
     ids = sorted({move.task_id for move in moves})
-    races: dict[UUID, UUID | None] = dict(sql.fetch(RACES, [ids]))
+    races = lock_races(ids)
     rows = sql.fetch(LOCK, [ids])
     if not rows:
         return [Applied(move, False, None) for move in moves]
@@ -163,6 +163,11 @@ def _apply(moves: Sequence[Move]) -> list[Applied]:
     applied = [group.take(move) for move in moves]
     group.write()
     return applied
+
+
+def lock_races(tasks: Sequence[UUID]) -> dict[UUID, UUID | None]:
+    """The races these tasks run in, with their winners; before any task is locked."""
+    return dict(sql.fetch(RACES, [list(tasks)]))
 
 
 def read(row: Sequence[Any]) -> TaskState:

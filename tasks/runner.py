@@ -58,15 +58,18 @@ RECORD_PATIENCE = 60.0
 def run(task_id: UUID, attempt: int) -> str:
     """One submit job. Answers a word for the log: refused, done, accepted, failed, aborted."""
     at = desk()
-    claim = at.recorder.record(Start(task_id=task_id, attempt=attempt, worker=at.name))
-    work = claim.result(RECORD_PATIENCE).work
-    if work is None:
-        log.debug("claim.refused", task_id=str(task_id), attempt=attempt)
-        return "refused"
-    structlog.contextvars.bind_contextvars(task_id=str(task_id), attempt=attempt)
-    with at.holding(work) as held:
-        outcome, moved = perform(at, work, held)
-        moved.result(RECORD_PATIENCE)
+    with at.claiming() as willing:
+        if not willing:
+            return "refused"  # it is published again when nobody claims it
+        claim = at.recorder.record(Start(task_id=task_id, attempt=attempt, worker=at.name))
+        work = claim.result(RECORD_PATIENCE).work
+        if work is None:
+            log.debug("claim.refused", task_id=str(task_id), attempt=attempt)
+            return "refused"
+        structlog.contextvars.bind_contextvars(task_id=str(task_id), attempt=attempt)
+        with at.holding(work) as held:
+            outcome, moved = perform(at, work, held)
+            moved.result(RECORD_PATIENCE)
     return outcome
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from genpulse import sql
 from genpulse.config import config
 from genpulse.events.bells import ring_admit
 from providers import registry
 from tasks import publish
-from tasks.lifecycle import apply, cancel_losers, open_races
+from tasks.lifecycle import apply, cancel_losers, lock_races, open_races
 from tasks.models import Stage
 from tasks.moves import Expire, LeaseLost, Move
 
@@ -33,10 +35,10 @@ AND started_at IS NULL LIMIT %s
 BLOCKED_TOO_LONG = """
 SELECT id FROM tasks_task WHERE status = 'blocked' AND blocked_at < now() - make_interval(secs => %s) LIMIT %s
 """
-LOST_LEASES = """
-SELECT task_id, number, stage, alone, provider FROM tasks_attempt
-WHERE slot AND stage IN ('claimed', 'sending') AND lease_until < now() LIMIT %s
-"""
+LOST = "slot AND stage IN ('claimed', 'sending') AND lease_until < clock_timestamp()"
+MAY_BE_LOST = f"SELECT task_id FROM tasks_attempt WHERE {LOST} LIMIT %s"  # noqa: S608
+FREE = "SELECT id FROM tasks_task WHERE id = ANY(%s) ORDER BY id FOR UPDATE SKIP LOCKED"
+LOST_LEASES = f"SELECT task_id, number, stage, alone, provider FROM tasks_attempt WHERE {LOST} AND task_id = ANY(%s)"  # noqa: S608
 UNCLAIMED = """
 UPDATE tasks_attempt AS a SET published_at = now() FROM tasks_task t
 WHERE t.id = a.task_id AND (a.task_id, a.number) IN (
@@ -94,7 +96,21 @@ def _expire_all(query: str, parameters: list[Any], code: str, message: str) -> i
 
 
 def reap() -> int:
-    """Attempts whose worker died or froze: what follows depends on how far they had got."""
+    """Attempts whose worker died or froze: what follows depends on how far they had got.
+
+    How far is read under the task's lock, or a worker that wakes up just now could begin to send meanwhile. A task
+    that a frozen worker has locked waits; it holds up nobody else.
+    """
+    ids = [task for (task,) in sql.fetch(MAY_BE_LOST, [MOST])]
+    if not ids:
+        return 0
+    with transaction.atomic():
+        lock_races(ids)
+        free = [task for (task,) in sql.fetch(FREE, [ids])]
+        return _reap(free)
+
+
+def _reap(free: list[UUID]) -> int:
     moves = [
         LeaseLost(
             task_id=task,
@@ -103,7 +119,7 @@ def reap() -> int:
             alone=alone,
             resend=registry.get(provider).retry_submit in {"resend", "key"},
         )
-        for task, number, stage, alone, provider in sql.fetch(LOST_LEASES, [MOST])
+        for task, number, stage, alone, provider in sql.fetch(LOST_LEASES, [free])
     ]
     return sum(done.ok for done in apply(moves)) if moves else 0
 

@@ -104,8 +104,7 @@ def shut_down(consumer: Any) -> None:
         consumer.call_soon(consumer.cancel_task_queue, name)
     at.drain()
     wait_for_calls(at, config.shutdown_grace)
-    for held in at.held:
-        held.cut("shutdown")
+    at.cut("shutdown")
     wait_for_calls(at, CUT_PATIENCE)
     at.close()
     # The pool's threads are not daemons: nothing else ends a process whose call hangs in a library.
@@ -114,7 +113,7 @@ def shut_down(consumer: Any) -> None:
 
 def wait_for_calls(at: Desk, seconds: float) -> None:
     until = time.monotonic() + seconds
-    while at.held and time.monotonic() < until:
+    while not at.idle and time.monotonic() < until:
         time.sleep(0.05)
 
 
@@ -132,6 +131,6 @@ def watch_idleness() -> None:
     at, used = desk(), time.monotonic()
     while time.monotonic() - used < config.quarantine_idle:
         time.sleep(min(config.quarantine_idle / 4, 1))
-        if at.held:
+        if not at.idle:
             used = time.monotonic()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -85,7 +85,7 @@ def doubled(rig: Rig) -> None:
         assert painter.doubles() == []
         assert painter.creates().total() == len(ids)
     # All copies were taken by somebody, and none of them did anything.
-    eventually(lambda: rig.queued() == 0, 60)
+    eventually(lambda: rig.queued("openai") == 0, 60)
     rig.hit("claims refused", rig.counts["copies"], 3 * len(ids) // 2)
     rig.finish("E06 doubled messages")
 

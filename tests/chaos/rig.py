@@ -180,12 +180,12 @@ class Rig:
         text = self.log.read_text() if self.log and self.log.exists() else ""
         return len(re.findall("claim.refused", text))
 
-    def queued(self) -> int:
-        """Messages that nobody has taken, or nobody has acknowledged."""
+    def queued(self, family: str) -> int:
+        """Messages that nobody has taken, of every priority."""
         with self.broker as broker:
-            keys = [key for key in broker.scan_iter("gp:*") if b"unacked" not in key]
-            waiting = sum(broker.llen(key) for key in keys if broker.type(key) == b"list")
-            return int(waiting + broker.hlen("gp:unacked"))
+            return sum(
+                int(broker.llen(key)) for key in broker.scan_iter(f"gp:{family}*", _type="list")
+            )
 
 
 def patiently(ask: Callable[[], Any], seconds: float = RETURNED) -> Any:

@@ -8,7 +8,7 @@ from functools import partial
 from django.db.models import QuerySet
 
 from genpulse import sql
-from tasks.models import Attempt, Task
+from tasks.models import Attempt, Task, Worker
 from tests.chaos.rig import HEALED, REPLACED, Rig, meanwhile
 from tests.chaos.vendors import Painter
 from tests.integration.stack import eventually
@@ -166,7 +166,9 @@ def rolling_deploy(rig: Rig) -> None:
 
 def _stop_in_order(rig: Rig, name: str, grace: float) -> None:
     """SIGTERM: gone within the grace and three seconds, or the experiment fails."""
-    process = rig.stack.processes.pop(name)
+    process = rig.stack.processes[name]
+    eventually(lambda: Worker.objects.filter(name__contains=f"-{process.pid}-").exists())
+    rig.stack.processes.pop(name)
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()
     assert process.wait(grace + 3) == 0
