@@ -24,7 +24,7 @@ def flushed(rig: Rig) -> None:
             broker.flushall()
         rig.counts["flushed"] += 1
 
-    with meanwhile(flush, lambda: rig.random.uniform(0.3, 1)):
+    with meanwhile(flush, lambda: rig.random.uniform(0.02, 0.2)):
         ids = rig.submit(
             who, "sandbox-text", sandbox, rig.some(1000), vary=lambda _: {"latency": 0.1}
         )

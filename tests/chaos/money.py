@@ -24,29 +24,33 @@ def canceled_at_random(rig: Rig) -> None:
     """E22: a cancel wins or loses, never both."""
     rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
     with Painter() as painter:
-        who, sandbox = rig.owner(), rig.executor(slots=16)
-        painting = rig.executor("openai", painter.base, slots=8, verify_ttl=5)
-        count = rig.some(1000)
-        ids = rig.submit(who, "sandbox-text", sandbox, count // 2, vary=lambda _: {"latency": 0.2})
-        ids += rig.submit(
-            who,
-            "sandbox-image",
-            sandbox,
-            count // 4,
-            vary=lambda n: {"mode": "accept", "latency": n % 3 / 5},
-        )
-        ids += rig.submit(who, "gpt-image-2", painting, count // 4)
-        targets = rig.random.sample(ids, len(ids) * 2 // 3)
+        who, sandbox = rig.owner(), rig.executor(slots=8)
+        painting = rig.executor("openai", painter.base, slots=4, verify_ttl=5)
+        rounds = rig.some(50)
+        ids: list[str] = []
+        asked: set[str] = set()
         seen: Counter[str] = Counter()
 
         def cancel() -> None:
-            if not targets:
+            fresh = [task for task in ids[-100:] if task not in asked]
+            if not fresh or len(asked) > 2 * len(ids) // 3:
                 return
-            task = targets.pop(rig.random.randrange(min(len(targets), 40)))
+            task = rig.random.choice(fresh)
+            asked.add(task)
             seen[Task.objects.values_list("status", flat=True).get(pk=task)] += 1
             assert who.post(f"/api/v1/tasks/{task}/cancel").status_code in {200, 202}
 
-        with meanwhile(cancel, lambda: rig.random.uniform(0, 0.04)):
+        with meanwhile(cancel, lambda: rig.random.uniform(0, 0.02)):
+            for _ in range(rounds):
+                ids += rig.submit(who, "sandbox-text", sandbox, 10, vary=lambda _: {"latency": 0.6})
+                ids += rig.submit(
+                    who,
+                    "sandbox-image",
+                    sandbox,
+                    5,
+                    vary=lambda n: {"mode": "accept", "latency": n % 3 / 3},
+                )
+                ids += rig.submit(who, "gpt-image-2", painting, 5)
             tasks = rig.ended(ids, 300)
         assert painter.doubles() == []
     for task in tasks:
