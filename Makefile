@@ -43,8 +43,8 @@ coverage: $(TOOLS)  ## tests with branch coverage, also of the processes they st
 bench: $(INSTALLED)  ## load on a running instance
 	@$(BIN)/genpulse bench
 
-chaos: $(INSTALLED)  ## load with faults on a running instance
-	@$(BIN)/genpulse chaos
+chaos: $(TOOLS)  ## every experiment with faults, at full size, on servers of its own
+	@$(BIN)/python -m tests.chaos
 
 $(INSTALLED): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -5,7 +5,18 @@ from typing import Any
 
 import typer
 
-from genpulse.cli import audit, bench, control, demo, doctor, people, processes, queues, reconcile
+from genpulse.cli import (
+    audit,
+    bench,
+    chaos,
+    control,
+    demo,
+    doctor,
+    people,
+    processes,
+    queues,
+    reconcile,
+)
 from genpulse.cli.instance import Instance
 from genpulse.cli.terminal import DEFAULT_DATA, Data
 
@@ -16,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="GenPulse: generative-AI work on your own servers and accounts.",
 )
-for module in (control, people, demo, doctor, audit, queues, reconcile, bench):
+for module in (control, people, demo, doctor, audit, queues, reconcile, bench, chaos):
     app.add_typer(module.commands)
 
 
