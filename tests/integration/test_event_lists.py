@@ -1,6 +1,7 @@
 """What happened, as lists: by seq for a task, by cursor for a batch; nothing is ever skipped."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 
+from genpulse import sql
 from genpulse.config import config
 from genpulse.events.cursors import Cursor
 from genpulse.events.models import Event
@@ -175,6 +177,39 @@ def test_a_slower_transaction_is_waited_for(alice, executor):
         [fast, 2],
         [fast, 3],
     ]
+
+
+def test_an_older_transaction_that_had_to_wait(alice, executor):
+    """It has its number before the one it waits for; what it writes still comes after."""
+    batch = submit_batch(alice, 1)
+    [task] = [child["id"] for child in batch["tasks"]]
+    path = f"/api/v1/batches/{batch['id']}/events"
+
+    def late():
+        sql.fetch("SELECT pg_current_xact_id()::text")
+        old.set()
+        assert done.wait(20)
+        end(task)
+
+    old, done = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        older = threads.submit(in_transaction, late)
+        assert old.wait(10)
+        begin(task, executor)
+        done.set()
+        older.result(20)
+    seen = alice.get(path).json()["items"]
+    assert [event["seq"] for event in seen] == [None, 1, 2, 3, 4, None]
+    assert seen[-1]["type"] == "batch.completed"
+    for place, event in enumerate(seen):
+        rest = alice.get(f"{path}?after={event['id']}").json()["items"]
+        assert rest == seen[place + 1 :]
+
+
+def in_transaction(write):
+    with transaction.atomic():
+        write()
+    connection.close()
 
 
 def test_an_event_remembers_who_was_still_open_when_it_was_written(alice, executor):
