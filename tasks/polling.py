@@ -68,19 +68,25 @@ def calling(one: Work, at: Desk) -> Any:
 
 def stopped(at: Desk, provider: Provider, one: Work, call: Call) -> bool:
     """Cancel or time-out: try to stop the vendor's job and end the task; True when there is nothing left to ask."""
-    if one.late or not (one.cancel_requested or one.overdue):
+    if not is_over(one):
         return False
     outcome = stop_vendor(provider, call)
     if outcome == "too_late":
-        return False  # it has just finished: its result is there to be read
-    late = outcome != "canceled"
-    move: Move = (
-        Canceled(**one.ids, late=late)
-        if one.cancel_requested
-        else GiveUp(**one.ids, shown=runner.run_timeout(one), late=late, possible_cost=late)
-    )
-    at.recorder.record(move)
+        return False  # if it has just finished, its result is there to be read
+    at.recorder.record(let_go(one, late=outcome != "canceled"))
     return True
+
+
+def is_over(one: Work) -> bool:
+    """Nobody waits for its result any more, and the task has not ended yet."""
+    return not one.late and bool(one.cancel_requested or one.overdue)
+
+
+def let_go(one: Work, *, late: bool) -> Move:
+    """The end of a task nobody waits for; `late`: the vendor goes on, and is watched for the cost."""
+    if one.cancel_requested:
+        return Canceled(**one.ids, late=late)
+    return GiveUp(**one.ids, shown=runner.run_timeout(one), late=late, possible_cost=late)
 
 
 def stop_vendor(provider: Provider, call: Call) -> str:
@@ -101,7 +107,9 @@ def learn(at: Desk, provider: Provider, ask: Sequence[Work], calls: dict[Key, Ca
         one = by_call.get(id(update.call))
         if one is None:
             continue
-        if update.state == "working":
+        if update.state == "working" and is_over(one):
+            at.recorder.record(let_go(one, late=True))
+        elif update.state == "working":
             percent = min(int((update.progress or 0) * 100), 99)
             working.append((*one.key, percent, update.phase or "", update.poll_after))
             update.call.emit.progress(update.progress or 0, phase=update.phase)
@@ -139,7 +147,7 @@ def close_orphan(at: Desk, one: Work, state: Completed | ProviderError | None) -
             cost = results.vendor_cost(one, state, results.usage_of(state))
         sql.execute(CLOSE_ORPHAN, [cost, one.task_id, one.attempt])
 
-    at.recorder.ask(book)
+    at.recorder.ask(book).result(runner.RECORD_PATIENCE)
 
 
 def find(task_id: UUID, attempt: int) -> str:

@@ -145,7 +145,7 @@ class Storm:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             try:
-                client.post("/api/v1/tasks", body)
+                client.post("/api/v1/tasks", body, timeout=5)
             except (ApiError, OSError) as error:
                 self.refusal = str(error)  # of a new executor too, until every process knows it
                 time.sleep(0.2)
