@@ -42,6 +42,7 @@ __all__ = [
 
 
 UNLIMITED = 600.0  # seconds for a request that nobody limited: no thread waits for ever
+LEAST = 0.01  # seconds; with less left nothing is begun
 
 
 @dataclass(eq=False)
@@ -141,6 +142,8 @@ class Session:
         now = time.monotonic()
         limit = min(self.deadline, now + options.get("timeout", math.inf))
         limit = now + UNLIMITED if math.isinf(limit) else limit
+        if limit - now < LEAST:
+            raise faults.from_transport(TimeoutError(), sent=False, paid=False, late=True)
         answer = Answer(self, Wire(), limit, paid=options.get("paid", False))
         with self._lock:
             if self._aborted:

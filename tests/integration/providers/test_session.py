@@ -370,16 +370,24 @@ class TestTime:
         assert problem.code == "upstream_timeout"
 
     def test_the_deadline_of_the_call_limits_every_request(self, vendor):
-        session = session_at(vendor.url, deadline=time.monotonic() + 0.2)
+        session = session_at(vendor.url, deadline=time.monotonic() + 1)
         vendor.next("GET", "/v1/images/1", delayed(30))
 
         assert failure(lambda: session.get("/images/1", timeout=60)).code == "upstream_timeout"
-        assert failure(lambda: session.get("/images/1", timeout=60)).code == "upstream_timeout"
+
+    def test_with_nothing_left_nothing_is_begun(self, vendor):
+        sent: list[int] = []
+        session = session_at(vendor.url, sent=sent, deadline=time.monotonic())
+
+        problem = failure(lambda: session.post("/images", paid=True))
+
+        assert (problem.kind, problem.code) == ("transient", "upstream_timeout")
+        assert (sent, vendor.count()) == ([], 0)
 
     def test_a_deadline_that_was_met_rings_no_more(self, vendor):
         session = session_at(vendor.url, connections=Connections())
-        session.get("/images/1", timeout=1)
-        time.sleep(1.05)
+        session.get("/images/1", timeout=3)
+        time.sleep(3.05)
 
         assert session.get("/images/1").status == 200
         assert vendor.connections == 1
