@@ -84,6 +84,19 @@ def render_tasks(
 
 def render_task(task: Task, more: Extras, *, admin: bool = False) -> dict[str, Any]:
     """The task object of the contract. `admin` adds the vendor's cost."""
+    return shown(plain_task(task, more), admin=admin)
+
+
+def shown(plain: dict[str, Any], *, admin: bool) -> dict[str, Any]:
+    """A `plain_task` as its reader may see it; URLs are signed now."""
+    price = plain["price"]
+    if not admin:
+        price = {name: price[name] for name in ("quoted", "held", "charged")}
+    return {**plain, "output": signed(plain["output"]), "price": price}
+
+
+def plain_task(task: Task, more: Extras) -> dict[str, Any]:
+    """The task object as it may be kept for a while: assets without URLs, the price with the vendor's cost."""
     status = Status(task.status)
     terminal = status in TERMINAL
     said = insight.said(task, more.ahead)
@@ -118,13 +131,13 @@ def render_task(task: Task, more: Extras, *, admin: bool = False) -> dict[str, A
         "max_attempts": task.max_attempts,
         "cancel_requested": task.cancel_requested,
         "input": more.input,
-        "output": signed(more.output) if status == Status.SUCCEEDED else None,
+        "output": more.output if status == Status.SUCCEEDED else None,
         "usage": more.usage,
         "error": more.error if terminal and status != Status.SUCCEEDED else None,
         "sandbox": task.provider == "sandbox",
         "stored": task.store,
         "purged": task.purged_at is not None,
-        "price": price_of(task, admin=admin),
+        "price": price_of(task),
         "metadata": more.metadata,
         "tags": task.tags,
         "webhook": webhook_of(more.options),
@@ -165,16 +178,14 @@ def duration_of(task: Task) -> float | None:
     return round((task.finished_at - task.started_at) / timedelta(seconds=1), 3)
 
 
-def price_of(task: Task, *, admin: bool) -> dict[str, Any]:
-    price = {
+def price_of(task: Task) -> dict[str, Any]:
+    cost = task.vendor_cost
+    return {
         "quoted": to_credits(task.quoted),
         "held": to_credits(task.quoted if task.status not in TERMINAL else 0),
         "charged": to_credits(task.charged),
+        "vendor_cost": None if cost is None else to_credits(cost),
     }
-    if admin:
-        cost = task.vendor_cost
-        price["vendor_cost"] = None if cost is None else to_credits(cost)  # type: ignore[assignment]
-    return price
 
 
 def progress_of(task: Task, more: Extras) -> int:

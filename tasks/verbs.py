@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from genpulse.errors import (
 )
 from genpulse.money import to_credits
 from media import services as media
-from tasks import drafts
+from tasks import drafts, snapshots
 from tasks.drafts import Actor
 from tasks.lifecycle import Applied, apply
 from tasks.models import TERMINAL, Batch, Status, Task, TaskContent
@@ -146,3 +147,4 @@ def hide(task: Task, *, by: str) -> None:
         sql.execute("UPDATE tasks_task SET hidden_at = now() WHERE id = %s", [task.id])
         assets = list(media.Asset.objects.filter(task_id=task.id, deleted_at=None))
         media.purge(assets)
+        transaction.on_commit(partial(snapshots.forget, task.id), robust=True)

@@ -87,6 +87,12 @@ class DoorView(APIView):
         account = services.named_user(self.credential, self._name).account
         return queryset.filter(**{field: account.id})
 
+    def sees(self, account_id: str, name: str) -> bool:
+        """Whether `visible` would surely show what belongs to the account of user `name`; asks no database."""
+        if self._name is not None:
+            return self.credential.names_others and self._name == name
+        return self.credential.names_others or str(self.credential.user.account_id) == account_id
+
     @property
     def body(self) -> dict[str, Any]:
         """The JSON object of the request; `{}` when it has no body."""
