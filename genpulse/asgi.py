@@ -11,8 +11,10 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402 - apps 
 from django.db import connections  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
+from genpulse.dialects.platform.stream import NotifySocket  # noqa: E402
 from genpulse.http.asgi import Handler  # noqa: E402
-from tasks.consumers import EventSocket, NoSocket  # noqa: E402
+from tasks.connection import NoSocket  # noqa: E402
+from tasks.consumers import EventSocket  # noqa: E402
 
 # Every request has a thread of its own; without a pool each would log in to PostgreSQL anew.
 connections.settings["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 16, "timeout": 10}
@@ -20,7 +22,11 @@ application = ProtocolTypeRouter(
     {
         "http": Handler(),
         "websocket": URLRouter(
-            [re_path(r"^ws/events/?$", EventSocket.as_asgi()), re_path(r"", NoSocket.as_asgi())]
+            [
+                re_path(r"^ws/events/?$", EventSocket.as_asgi()),
+                re_path(r"^api/notify/v1/stream/?$", NotifySocket.as_asgi()),
+                re_path(r"", NoSocket.as_asgi()),
+            ]
         ),
     }
 )

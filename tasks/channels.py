@@ -3,6 +3,7 @@
 from uuid import UUID
 
 IDLE = "gp:idle"  # nobody rings here: whoever listens to nothing else stays connected
+EVERYBODY = "gp:say"  # operators' words to all users
 
 
 def stored(account: UUID | None) -> str:
@@ -13,6 +14,11 @@ def stored(account: UUID | None) -> str:
 def passing(account: UUID) -> str:
     """What passes by and is not stored, of an owner's tasks."""
     return f"gp:live:{account}"
+
+
+def said(account: UUID) -> str:
+    """Operators' words to one user."""
+    return f"gp:say:{account}"
 
 
 def deltas(task: UUID | str) -> str:

@@ -133,15 +133,15 @@ def fits(kind: str, pattern: str) -> bool:
 
 
 class Outbox:
-    """Messages for a reader that may be slow: what is not stored goes first, then the reader."""
+    """Messages, or what becomes one, for a reader that may be slow: what is not stored goes first, then the reader."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[str, bool]] = deque()
+        self._waiting: deque[tuple[Any, bool]] = deque()
         self._filled, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
         self.end: tuple[int, str] | None = None  # close code and reason
 
-    def put(self, message: str, *, transient: bool = False) -> None:
+    def put(self, message: Any, *, transient: bool = False) -> None:
         if self.end is not None or (transient and len(self._waiting) >= MOST_WAITING):
             return
         if len(self._waiting) >= MOST_WAITING:
@@ -161,7 +161,7 @@ class Outbox:
         self._filled.set()
         self._room.set()
 
-    async def take(self) -> str | None:
+    async def take(self) -> Any:
         """The next message; None: the end has come."""
         while not self._waiting and self.end is None:
             self._filled.clear()

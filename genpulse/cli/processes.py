@@ -35,6 +35,7 @@ def web() -> None:
         log_config=None,
         server_header=False,
         timeout_keep_alive=75,  # longer than clients keep theirs, or they send into a closing socket
+        ws="genpulse.cli.websockets:Protocol",
         ws_ping_interval=20,
         ws_ping_timeout=40,  # unanswered for a minute: the client is gone
         timeout_graceful_shutdown=5,  # streams do not end by themselves

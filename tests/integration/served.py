@@ -10,11 +10,11 @@ import uvicorn
 
 
 @contextmanager
-def served(application: object) -> Iterator[str]:
+def served(application: object, ws: object = "none", **options: float) -> Iterator[str]:
     """Yields the base URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(application, lifespan="off", log_level="error", ws="none")  # type: ignore[arg-type]
+        uvicorn.Config(application, lifespan="off", log_level="error", ws=ws, **options)  # type: ignore[arg-type]
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

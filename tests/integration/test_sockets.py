@@ -270,6 +270,7 @@ def test_how_a_socket_ends(alice, web):
         opened = [sockets.enter_context(socket(alice, "/ws/events", **mine)) for _ in range(20)]
         url = alice.base.replace("http", "ws") + "/ws/events"
         one_more = sockets.enter_context(connect(url, additional_headers=mine))
+        assert json.loads(one_more.recv(timeout=20))["type"] == "bye"
         with pytest.raises(ConnectionClosed) as closed:
             one_more.recv(timeout=20)
         assert closed.value.rcvd is not None
