@@ -31,6 +31,12 @@ class Client:
     def post(self, path: str, body: dict[str, Any], *, timeout: float = 30) -> Any:
         return self._send("POST", path, body, timeout)
 
+    def put(self, path: str, body: dict[str, Any], *, timeout: float = 30) -> Any:
+        return self._send("PUT", path, body, timeout)
+
+    def delete(self, path: str, *, timeout: float = 30) -> Any:
+        return self._send("DELETE", path, None, timeout)
+
     def _send(self, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
         """The parsed answer. Raises ApiError (status >= 400) and OSError (nobody there)."""
         address = urlsplit(self.base_url)

@@ -1,10 +1,11 @@
 """The demo: one batch of everything the sandbox makes, sent over HTTP and watched as it happens."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genpulse.cli import vendors
 from genpulse.cli.client import ApiError, Client
 from genpulse.cli.instance import Instance
 from genpulse.cli.terminal import DEFAULT_DATA, Data, django, err, fail, running
@@ -34,11 +35,18 @@ BATCH: dict[str, Any] = {
 
 
 @commands.command("demo")
-def command(data: Data = DEFAULT_DATA) -> None:
+def command(
+    data: Data = DEFAULT_DATA,
+    *,
+    emulators: Annotated[
+        bool,
+        typer.Option("--emulators", help="Fail-over and quotas, on emulated vendor accounts."),
+    ] = False,
+) -> None:
     """Run the demo batch as user `demo`, with its progress."""
     instance = running(data)
     try:
-        failed = play(instance)
+        failed = play_with_vendors(instance) if emulators else play(instance)
     except (ApiError, OSError) as error:
         fail(f"the demo could not run: {error}")
     if failed:
@@ -66,6 +74,14 @@ def play(instance: Instance) -> int:
     columns = (TextColumn("{task.description:28}"), BarColumn(), TextColumn("{task.fields[state]}"))
     with Progress(*columns, TimeElapsedColumn(), console=err) as progress:
         return _watch(api, batch, progress)
+
+
+def play_with_vendors(instance: Instance) -> int:
+    """The same for the story of two emulated accounts; a checkout is needed, a key is not."""
+    _give_credits(instance)
+    operator = Client(instance.base_url, instance.admin_key)
+    user = Client(instance.base_url, instance.admin_key, user=USER)
+    return vendors.play(operator, user)
 
 
 def _watch(api: Client, batch: dict[str, Any], progress: "Progress") -> int:

@@ -32,8 +32,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import pytest
-
 
 @dataclass(frozen=True)
 class Request:
@@ -313,6 +311,7 @@ def sse(*events: Any, done: bool = True) -> Response:
 
 def as_fixture(emulator: type[Emulator]) -> Any:
     """A pytest fixture that runs the emulator and verifies it at the end of the test."""
+    import pytest  # the demo runs emulators where no test tools are installed
 
     @pytest.fixture
     def running() -> Iterator[Emulator]:
