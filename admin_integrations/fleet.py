@@ -6,7 +6,7 @@ route: eligible, or the reason why not. Reasons are the words of the public `exp
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -43,6 +43,7 @@ class CredentialView:
     id: UUID
     name: str
     usable: bool  # active, not expired, daily quota left
+    quota_left: int | None  # uses until midnight; None: no quota
     max_concurrency: int | None
     usage_count: int
 
@@ -122,9 +123,13 @@ class Fleet:
     def load(cls) -> "Fleet":
         return cls(
             executors=tuple(_executor(row) for row in sql.fetch_dicts(EXECUTORS)),
-            credentials={row["id"]: CredentialView(**row) for row in sql.fetch_dicts(CREDENTIALS)},
-            cooldowns=tuple(CooldownView(**row) for row in sql.fetch_dicts(COOLDOWNS)),
+            credentials=_credentials(),
+            cooldowns=_cooldowns(),
         )
+
+    def refreshed(self) -> "Fleet":
+        """The same executors with what work itself changes, keys and cooldowns, as they are right now."""
+        return replace(self, credentials=_credentials(), cooldowns=_cooldowns())
 
     def verdicts(self, route: RouteView) -> list[Verdict]:
         """One verdict for each executor of the route's provider; capacity is not looked at here."""
@@ -278,16 +283,24 @@ LEFT JOIN admin_integrations_executor_credentials l ON l.executor_id = e.id
 GROUP BY e.id ORDER BY e.name
 """
 CREDENTIALS = """
-SELECT id, name, max_concurrency, usage_count,
-       status = 'active' AND (expire_at IS NULL OR expire_at > now())
-         AND (daily_quota IS NULL OR used_on IS DISTINCT FROM (now() AT TIME ZONE 'UTC')::date
-              OR used_today < daily_quota) AS usable
-FROM admin_integrations_credential
+SELECT id, name, max_concurrency, usage_count, quota_left,
+       status = 'active' AND (expire_at IS NULL OR expire_at > now()) AND quota_left IS DISTINCT FROM 0 AS usable
+FROM admin_integrations_credential, LATERAL (SELECT CASE WHEN daily_quota IS NOT NULL THEN
+  greatest(daily_quota - CASE WHEN used_on = (now() AT TIME ZONE 'UTC')::date THEN used_today ELSE 0 END, 0)
+  END) AS quota(quota_left)
 """
 COOLDOWNS = """
 SELECT executor_id, credential_id, model, reason, until, coalesce(until <= now(), false) AS over, probing
 FROM admin_integrations_cooldown
 """
+
+
+def _credentials() -> dict[UUID, CredentialView]:
+    return {row["id"]: CredentialView(**row) for row in sql.fetch_dicts(CREDENTIALS)}
+
+
+def _cooldowns() -> tuple[CooldownView, ...]:
+    return tuple(CooldownView(**row) for row in sql.fetch_dicts(COOLDOWNS))
 
 
 def _executor(row: Mapping[str, Any]) -> ExecutorView:

@@ -62,6 +62,8 @@ class Round:
         free = [e for e in self.fleet.executors if self._takes_work(e)]
         if not free:
             return []
+        # The last round and its work may have used up a quota or brought a cooldown since the fleet was read.
+        self.fleet = self.capacity.fleet = self.fleet.refreshed()
         self._form_lines(free)
         if not self.lines:
             return []
@@ -236,6 +238,8 @@ class Round:
         if verdict.probe:
             self.probed.add((executor.id, route.model))
         self.capacity.count(executor.id, credential, lane.tenant.account_id, head.key_id)
+        if credential:
+            self.capacity.uses[credential] += 1
         if head.suspect:
             self.capacity.alone -= 1
         else:

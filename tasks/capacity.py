@@ -38,6 +38,7 @@ class Capacity:
         self.credentials: Counter[UUID] = Counter()
         self.accounts: Counter[UUID] = Counter()
         self.keys: Counter[UUID] = Counter()
+        self.uses: Counter[UUID] = Counter()  # of vendor keys, by what this round has admitted
         self.on_thread: Counter[str] = Counter()
         for executor, credential, account, key, family, thread, count in sql.fetch(USED):
             self.count(executor, credential, account, key, count)
@@ -111,8 +112,12 @@ class Capacity:
         return None
 
     def _is_full(self, credential: UUID) -> bool:
-        limit = self.fleet.credentials[credential].max_concurrency
-        return limit is not None and self.credentials[credential] >= limit
+        key = self.fleet.credentials[credential]
+        if key.quota_left is not None and self.uses[credential] >= key.quota_left:
+            return True
+        return key.max_concurrency is not None and (
+            self.credentials[credential] >= key.max_concurrency
+        )
 
     def key_full(self, key: UUID | None) -> bool:
         limit = self.key_limits.get(key) if key else None
