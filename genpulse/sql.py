@@ -64,7 +64,7 @@ def fetch(statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def fetch_dicts(statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+def fetch_dicts(statement: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
     """Run one query; its rows by column name."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)

@@ -11,6 +11,7 @@ from tasks import (
     fleet_api,
     grants,
     queue_api,
+    report_api,
     workflow_api,
 )
 from tasks.waiting import patient
@@ -43,6 +44,8 @@ urlpatterns = [
     path("api/v1/providers", catalogue_api.Providers.as_view()),
     path("api/v1/tasks/<str:id_>/explain", fleet_api.Explain.as_view()),
     path("api/v1/tasks/<str:id_>/attempts", fleet_api.TaskAttempts.as_view()),
+    path("api/v1/usage", report_api.UsageReport.as_view()),
+    path("api/v1/margin", report_api.MarginReport.as_view()),
     path("api/v1/attempts", fleet_api.Attempts.as_view()),
     path("api/v1/executors", fleet_api.Executors.as_view()),
     path("api/v1/executors/<str:reference>", fleet_api.OneExecutor.as_view()),

@@ -46,7 +46,7 @@ def frames(protocol: ClientProtocol, raw: socket.socket):
 
 def test_a_restart_is_announced():
     stopping = threading.Event()
-    heard = []
+    heard: list[object] = []
 
     def client(base):
         with connect(base.replace("http", "ws") + "/") as raw:
@@ -55,7 +55,7 @@ def test_a_restart_is_announced():
             heard.append(json.loads(raw.recv(timeout=30)))
             with pytest.raises(ConnectionClosed) as closed:
                 raw.recv(timeout=30)
-            heard.append(closed.value.rcvd.code)
+            heard.append(closed.value.rcvd and closed.value.rcvd.code)
 
     with served(talks, ws=Protocol) as base:
         thread = threading.Thread(target=client, args=[base])

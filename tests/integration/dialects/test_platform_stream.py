@@ -54,7 +54,8 @@ def shop(web):
 
 def freeze(who: Remote, task: str, points: int = 5) -> dict[str, Any]:
     body = {"userId": who.who.user.name, "taskId": task, "action": "draw", "points": points}
-    return who.post("/api/wallet/v1/freeze", body).json()
+    made: dict[str, Any] = who.post("/api/wallet/v1/freeze", body).json()
+    return made
 
 
 def told(seen: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
