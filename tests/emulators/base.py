@@ -211,8 +211,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, emulator: Emulator) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, emulator: Emulator, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.emulator = emulator
         self._open: set[socket.socket] = set()
 
