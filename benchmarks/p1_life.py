@@ -12,7 +12,8 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.ground import Ground, report
+from benchmarks.ground import Ground
+from benchmarks.report import report
 
 TENANTS = 20
 CHUNK = 100
@@ -80,7 +81,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     with Ground() as ground:
-        ground.migrate()
         ours, theirs = [], []
         for _ in range(options.runs):
             theirs.append(options.tasks / run_bare(options))

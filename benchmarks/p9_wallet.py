@@ -17,7 +17,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from uuid import UUID
 
-from benchmarks.ground import Ground, report
+from benchmarks.ground import Ground
+from benchmarks.report import report
 
 FORK = multiprocessing.get_context("fork")
 CLIENTS = 16
@@ -146,7 +147,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     with Ground() as ground:
-        ground.migrate()
         accounts = fill()
         compare("P9 one hot wallet", accounts[:1], options, ground.home)
         compare("P9 1000 wallets", accounts, options, ground.home)
