@@ -17,7 +17,7 @@ from tasks.lifecycle import apply
 from tasks.models import Task
 from tasks.moves import Accept, Admit, Start, Succeed
 from tests.integration.cast import caller
-from tests.integration.stack import sandbox
+from tests.integration.stack import eventually, sandbox
 from wallet import services as wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,6 +58,12 @@ def begin(task, executor):
 
 def end(task):
     apply([Succeed(task_id=UUID(task), attempt=1, output=SAID, usage={}, charge=0)])
+
+
+def settle():
+    """Until no transaction is open that is older than an event, in whatever database of the server."""
+    older = "SELECT bool_and(xid < pg_snapshot_xmin(pg_current_snapshot())) FROM events_event"
+    eventually(lambda: sql.fetch(older)[0][0])
 
 
 @contextmanager
@@ -134,6 +140,7 @@ def test_the_events_of_a_batch_by_cursor(alice, executor):
     batch = submit_batch(alice, 2)
     path = f"/api/v1/batches/{batch['id']}/events"
     one, two = (child["id"] for child in batch["tasks"])
+    settle()
     seen = alice.get(path).json()["items"]
     assert [event["type"] for event in seen] == ["batch.created", "task.queued", "task.queued"]
     assert {event["batch_id"] for event in seen} == {batch["id"]}
@@ -142,6 +149,7 @@ def test_the_events_of_a_batch_by_cursor(alice, executor):
     begin(two, executor)
     end(one)
     end(two)
+    settle()
     after, types = seen[-1]["id"], []
     while True:  # two at a time
         page = alice.get(f"{path}?after={after}&limit=2").json()
@@ -164,6 +172,7 @@ def test_a_slower_transaction_is_waited_for(alice, executor):
     batch = submit_batch(alice, 2)
     slow, fast = (child["id"] for child in batch["tasks"])
     path = f"/api/v1/batches/{batch['id']}/events"
+    settle()
     after = alice.get(path).json()["items"][-1]["id"]
     with held_open(lambda: admit(slow, executor)):
         begin(fast, executor)
@@ -171,6 +180,7 @@ def test_a_slower_transaction_is_waited_for(alice, executor):
         page = alice.get(f"{path}?after={after}").json()
         assert page["items"] == []
         assert not page["terminal"]
+    settle()
     items = alice.get(f"{path}?after={after}").json()["items"]
     assert [[event["task_id"], event["seq"]] for event in items] == [
         [slow, 2],
@@ -198,6 +208,7 @@ def test_an_older_transaction_that_had_to_wait(alice, executor):
         begin(task, executor)
         done.set()
         older.result(20)
+    settle()
     seen = alice.get(path).json()["items"]
     assert [event["seq"] for event in seen] == [None, 1, 2, 3, 4, None]
     assert seen[-1]["type"] == "batch.completed"
@@ -226,6 +237,7 @@ def test_cursors_older_than_what_is_kept(alice, executor, monkeypatch):
     begin(batch["tasks"][0]["id"], executor)
     end(batch["tasks"][0]["id"])
     path = f"/api/v1/batches/{batch['id']}/events"
+    settle()
     after = alice.get(path).json()["items"][0]["id"]
     monkeypatch.setattr(config, "event_retention", -60)
     for query in (f"?after={after}", ""):
