@@ -15,6 +15,7 @@ from genpulse.ids import parse_id
 from tasks import chores
 
 log = structlog.get_logger(__name__)
+DOORBELL = "tasks.worker:Doorbell"
 
 
 class MalformedJob(Exception):
@@ -34,7 +35,7 @@ def attempts(args: tuple[Any, ...]) -> list[tuple[UUID, int]]:
     return [task_and_attempt(tuple(item) if isinstance(item, list) else ()) for item in args[1]]
 
 
-@app.task(name="gp.submit")
+@app.task(name="gp.submit", Request=DOORBELL)
 def submit(*args: Any) -> str:
     """Run one attempt. I/O worker."""
     from tasks import runner
@@ -50,7 +51,7 @@ def fetch(*args: Any) -> str:
     return guarded("gp.fetch", args, lambda: storing.run(*task_and_attempt(args)))
 
 
-@app.task(name="gp.poll")
+@app.task(name="gp.poll", Request=DOORBELL)
 def poll(*args: Any) -> str:
     """Ask the vendor how accepted jobs are: executor id and a list of (task, attempt). I/O worker."""
     from tasks import polling
@@ -58,7 +59,7 @@ def poll(*args: Any) -> str:
     return guarded("gp.poll", args, lambda: polling.poll(attempts(args)))
 
 
-@app.task(name="gp.find")
+@app.task(name="gp.find", Request=DOORBELL)
 def find(*args: Any) -> str:
     """Look up a submit of unknown outcome. I/O worker."""
     from tasks import polling
@@ -66,7 +67,7 @@ def find(*args: Any) -> str:
     return guarded("gp.find", args, lambda: polling.find(*task_and_attempt(args)))
 
 
-@app.task(name="gp.deliver")
+@app.task(name="gp.deliver", Request=DOORBELL)
 def deliver(*args: Any) -> str:
     """Send one webhook, and what else is due for its host. I/O worker."""
     from tasks import webhooks

@@ -19,6 +19,8 @@ from typing import Any
 import psutil
 import structlog
 from celery import signals
+from celery.worker.request import Request
+from kombu.entity import Queue
 
 from genpulse.celery import app
 from genpulse.config import config
@@ -30,6 +32,13 @@ from tasks.desk import Desk, desk, open_desk
 log = structlog.get_logger(__name__)
 RSS_EVERY = 5.0
 CUT_PATIENCE = 5.0
+
+
+class Doorbell(Request):  # type: ignore[misc]
+    """A job of an I/O queue. The broker keeps no copy for an acknowledgement: a lost one is rung again by the sweeps."""
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
 
 
 def queues() -> list[str]:
@@ -64,6 +73,10 @@ def run_io(*, quarantine: bool = False) -> None:
             threading.Thread(target=watch_idleness, name="idleness", daemon=True).start()
 
     consumed = names if quarantine else [*names, publish.WEBHOOKS]
+    app.conf.task_queues = [
+        Queue(queue, no_ack=True)  # type: ignore[no-untyped-call]
+        for queue in consumed
+    ]
     start(name, consumed, ["--pool=threads", f"--concurrency={threads}"])
 
 
