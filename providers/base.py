@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from providers.values import (
@@ -280,15 +281,25 @@ class Provider:
     def declared(self, model: str) -> Model | None:
         """What is declared for that name: itself, an alias, else the longest prefix. Case does not matter."""
         wanted = model.lower()
-        for candidate in self.models:
-            if wanted in {candidate.name.lower(), *(alias.lower() for alias in candidate.aliases)}:
-                return candidate
-        prefixes = [
-            m
-            for m in self.models
-            if m.name.endswith("*") and wanted.startswith(m.name[:-1].lower())
-        ]
-        return max(prefixes, key=lambda candidate: len(candidate.name), default=None)
+        exact = self._by_name.get(wanted)
+        if exact is not None:
+            return exact
+        return next((found for prefix, found in self._by_prefix if wanted.startswith(prefix)), None)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Model]:
+        """Models by every name and alias; the first declared has it."""
+        named: dict[str, Model] = {}
+        for model in self.models:
+            for name in (model.name, *model.aliases):
+                named.setdefault(name.lower(), model)
+        return named
+
+    @cached_property
+    def _by_prefix(self) -> Sequence[tuple[str, Model]]:
+        """Prefixes and their models, the longest first."""
+        prefixes = [(m.name[:-1].lower(), m) for m in self.models if m.name.endswith("*")]
+        return sorted(prefixes, key=lambda pair: -len(pair[0]))
 
     @property
     def capabilities(self) -> tuple[str, ...]:

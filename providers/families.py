@@ -6,9 +6,10 @@ A model belongs to the family whose literal prefix matches the longest part of i
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from providers import discovery
-from providers.base import Family
+from providers.base import Family, Provider
 
 BUILT_IN: tuple[Family, ...] = (
     Family("gemini", ("gemini*", "imagen*", "veo*"), "gemini"),
@@ -45,12 +46,17 @@ BUILT_IN: tuple[Family, ...] = (
 
 def all_families() -> tuple[Family, ...]:
     """The built-in families and those of installed providers; none of the sandbox where it is switched off."""
-    serving = discovery.providers()
-    built_in = [f for f in BUILT_IN if f.provider in serving or f.provider != "sandbox"]
+    return _families(tuple(discovery.providers().items()))
+
+
+@lru_cache(maxsize=1)
+def _families(serving: tuple[tuple[str, Provider], ...]) -> tuple[Family, ...]:
+    names = {name for name, _ in serving}
+    built_in = [f for f in BUILT_IN if f.provider in names or f.provider != "sandbox"]
     taken = {family.name for family in built_in}
     own = [
         replace(family, provider=name)
-        for name, provider in serving.items()
+        for name, provider in serving
         for family in provider.families or (Family(name),)
     ]
     return (*built_in, *(family for family in own if family.name not in taken))
@@ -67,8 +73,7 @@ def longest_match(model: str, families: Iterable[Family]) -> Family | None:
     best: Family | None = None
     length = -1
     for family in families:
-        for pattern in family.patterns:
-            prefix = pattern.removesuffix("*").lower()
+        for prefix in family.prefixes:
             if name.startswith(prefix) and len(prefix) > length:
                 best, length = family, len(prefix)
     return best

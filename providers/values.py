@@ -10,6 +10,7 @@ import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -68,6 +69,11 @@ class Family:
     name: str
     patterns: Sequence[str] = ()
     provider: str = ""  # filled in by the registry for families that a provider declares
+
+    @cached_property
+    def prefixes(self) -> tuple[str, ...]:
+        """What the patterns begin with, in lower case."""
+        return tuple(pattern.removesuffix("*").lower() for pattern in self.patterns)
 
 
 @dataclass(frozen=True)
