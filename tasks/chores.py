@@ -15,7 +15,7 @@ from genpulse import sql
 from genpulse.auth import tokens
 from genpulse.http import idempotency
 from media import services as media
-from tasks import departures, keeping, publish
+from tasks import departures, erasure, keeping, publish
 from wallet import services as wallet
 
 log = structlog.get_logger(__name__)
@@ -37,6 +37,7 @@ CHORES: dict[str, ChoreSpec] = {
     "media-sweep": ChoreSpec(60, media.sweep),
     "thumbnails": ChoreSpec(30, media.make_missing_thumbnails),
     "departures": ChoreSpec(5, departures.sweep),
+    "erasures": ChoreSpec(5, erasure.sweep),
     "probes": ChoreSpec(30, probes.check_all),
     "contents": ChoreSpec(30, keeping.purge_contents),
     "events": ChoreSpec(3600, keeping.drop_old_events),

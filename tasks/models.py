@@ -433,6 +433,16 @@ class Chore(models.Model):
         return self.name
 
 
+class Erasure(models.Model):
+    """What a user had made until `before` is removed; the row goes when nothing of it is left."""
+
+    account = models.OneToOneField("accounts.Account", primary_key=True, on_delete=models.CASCADE)
+    before = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return str(self.account_id)
+
+
 class DeadLetter(models.Model):
     """A broker message nobody could read, or an outcome that could not be recorded."""
 

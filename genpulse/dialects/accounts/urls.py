@@ -16,10 +16,10 @@ urlpatterns = [
     path("api/v1/users", users.UsersView.as_view()),
     path("api/v1/users/<str:name>", users.UserView.as_view()),
     path("api/v1/users/<str:name>/keys", users.UserKeysView.as_view()),
+    path("api/v1/users/<str:name>/data", users.UserDataView.as_view()),
     path("api/auth/login", platform.LoginView.as_view()),
     path("api/auth/refresh", platform.RefreshView.as_view()),
     path("api/auth/logout", platform.LogoutView.as_view()),
     path("api/auth/me", platform.WhoView.as_view()),
-    path("login-link/<str:value>", pages.login_link),
     path("admin/login/", pages.admin_login),
 ]

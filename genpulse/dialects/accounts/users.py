@@ -12,6 +12,7 @@ from genpulse.errors import NotFound
 from genpulse.http.idempotency import Answer
 from genpulse.http.pagination import paginate
 from genpulse.http.views import NativeView
+from tasks import erasure
 
 
 def named(name: str) -> User:
@@ -73,3 +74,13 @@ class UserKeysView(NativeView):
 
     def post(self, request: Request, name: str) -> Response:
         return answer_new_key(named(name), self.parse(NewKey))
+
+
+class UserDataView(NativeView):
+    """Remove everything a user has made; the user, keys and the ledger stay."""
+
+    scopes = {"DELETE": "admin"}
+
+    def delete(self, request: Request, name: str) -> Response:
+        account = named(name).account
+        return Response(erasure.erase(account, by=self.credential.user.name))
