@@ -12,6 +12,7 @@ from media.models import Asset
 from media.raw import delete_raw, open_raw, write_raw
 from media.refs import Reference, persistable, reference, sign, sign_key, with_url
 from media.removal import erase, purge, sweep
+from media.serving import original, serve, small
 from media.signing import SignedUrl
 from media.storages import StorageUnavailable
 from media.thumbnails import make_missing_thumbnails, make_thumbnails
@@ -45,13 +46,16 @@ __all__ = [
     "make_missing_thumbnails",
     "make_thumbnails",
     "open_raw",
+    "original",
     "persistable",
     "prepare",
     "purge",
     "reference",
     "resolve_inputs",
+    "serve",
     "sign",
     "sign_key",
+    "small",
     "store",
     "sweep",
     "with_url",

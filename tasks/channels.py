@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from genpulse.ids import new_id
+
 IDLE = "gp:idle"  # nobody rings here: whoever listens to nothing else stays connected
 EVERYBODY = "gp:say"  # operators' words to all users
 
@@ -29,3 +31,8 @@ def deltas(task: UUID | str) -> str:
 def ticket(secret: str) -> str:
     """Where the right to one WebSocket waits for it."""
     return f"gp:ws:{secret}"
+
+
+def answer() -> str:
+    """Where one question to the other web processes is answered."""
+    return f"gp:answer:{new_id()}"

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 WINDOW = 0.01
 TICK = 1.0
 REDIS_PAUSE = 0.5
+ANSWERED_IN = 0.5  # seconds other web processes have to say that they wait for a task
+ASKS = "asks"
 EVERYTHING = ""  # the topic of those who want all bells of a channel
 K = TypeVar("K")
 V = TypeVar("V")
@@ -178,10 +180,24 @@ class Hub:
         heard = self._heard.values() if channel is None else [self._heard.get(channel, {})]
         return {one for topics in heard for found in topics.values() for one in found}
 
-    def watchers(self, topic: UUID) -> int:
-        """How many here watch or wait for this task."""
-        found = [topics.get(str(topic), set()) for topics in self._heard.values()]
-        return len(set().union(*found))
+    async def waited_for(self, task: UUID, account: UUID) -> bool:
+        """Whether anybody watches or waits for this very task of `account`, at this or another web process."""
+        channel, answer = channels.stored(account), channels.answer()
+        if self._heard.get(channel, {}).get(str(task)):
+            return True
+        question = json.dumps({ASKS: str(task), "answer": answer})
+        try:
+            if not await self.redis.publish(channel, question):
+                return False
+            await asyncio.sleep(ANSWERED_IN)
+            return bool(await self.redis.exists(answer))
+        except (RedisError, OSError) as error:
+            log.warning("hub.redis", error=type(error).__name__)
+            return False
+
+    async def _answer(self, channel: str, question: dict[str, Any]) -> None:
+        if self._heard.get(channel, {}).get(question[ASKS]):
+            await self.redis.set(question["answer"], 1, ex=10)
 
     async def _tick_forever(self) -> None:
         while True:
@@ -225,7 +241,11 @@ class Hub:
                 for listener in self.listeners(channel):
                     listener.ring()
             elif message["type"] == "message":
-                self._pass_on(self._heard.get(channel, {}), json.loads(message["data"]))
+                said = json.loads(message["data"])
+                if isinstance(said, dict) and ASKS in said:
+                    await self._answer(channel, said)
+                else:
+                    self._pass_on(self._heard.get(channel, {}), said)
 
     @staticmethod
     def _pass_on(topics: Mapping[str, set[Listener]], message: Any) -> None:

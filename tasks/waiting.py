@@ -52,15 +52,19 @@ def patient(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
 
     @wraps(view)
     async def outer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = await sync_to_async(view)(request, *args, **kwargs)
-        held: Held | None = getattr(response, "held", None)
-        if held is None:
-            return response
-        await release()
-        await held.until()
-        return await sync_to_async(held.again)()
+        return await answered(await sync_to_async(view)(request, *args, **kwargs))
 
     return outer
+
+
+async def answered(response: HttpResponseBase) -> HttpResponseBase:
+    """The answer of a sync view, when what it waits for has come."""
+    held: Held | None = getattr(response, "held", None)
+    if held is None:
+        return response
+    await release()
+    await held.until()
+    return await sync_to_async(held.again)()
 
 
 async def release() -> None:

@@ -48,6 +48,7 @@ AI = [
 ]
 
 urlpatterns = [
+    path("", include("genpulse.dialects.openai.urls")),
     path("task", generation.Tasks.as_view()),
     path("task/<str:id_>", generation.OneTask.as_view()),
     path("task/<str:id_>/cancel", generation.CancelTask.as_view()),

@@ -1,0 +1,1 @@
+"""The OpenAI dialect, below `/openai/v1`: the official client libraries work against it unchanged."""
