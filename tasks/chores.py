@@ -43,6 +43,7 @@ CHORES: dict[str, ChoreSpec] = {
     "events": ChoreSpec(3600, keeping.drop_old_events),
     "deliveries": ChoreSpec(3600, keeping.drop_old_deliveries),
     "dead-letters": ChoreSpec(3600, keeping.drop_dead_letters),
+    "logs": ChoreSpec(3600, keeping.drop_old_logs),
     "workers": ChoreSpec(3600, keeping.forget_workers),
 }
 

@@ -56,6 +56,7 @@ OLD_LETTERS = """
 DELETE FROM tasks_deadletter WHERE id IN (
   SELECT id FROM tasks_deadletter WHERE failed_at < now() - make_interval(days => %s) LIMIT %s)
 """
+OLD_LOGS = "DELETE FROM sys_logs WHERE created_at < now() - make_interval(days => %s)"
 GONE_WORKERS = "DELETE FROM tasks_worker WHERE last_seen < now() - make_interval(secs => %s)"
 
 
@@ -95,6 +96,11 @@ def drop_old_deliveries() -> int:
 
 def drop_dead_letters() -> int:
     return sum(_portions(lambda: sql.execute(OLD_LETTERS, [DEAD_LETTER_DAYS, PORTION])))
+
+
+def drop_old_logs() -> int:
+    """Errors kept in the database, as long as the log files."""
+    return sql.execute(OLD_LOGS, [config.log_keep_days])
 
 
 def forget_workers() -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Func
+from django.db.models.functions import Now
 
 
 class Xid8Field(models.BigIntegerField):  # type: ignore[type-arg]
@@ -68,3 +69,22 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.task_id or ''} {self.seq or ''}"
+
+
+class SysLog(models.Model):
+    """An error of any process, when ENABLE_DB_LOG is on: the line of app.log as columns."""
+
+    id = models.BigAutoField(primary_key=True)
+    level = models.CharField(max_length=10)
+    source = models.CharField(max_length=200)  # process and logger
+    task_id = models.CharField(max_length=64, null=True)  # noqa: DJ001 - null: about no task
+    message = models.TextField()
+    stack_trace = models.TextField(null=True)  # noqa: DJ001 - null: no exception
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "sys_logs"
+        indexes = [models.Index(fields=["created_at"], name="sys_log_age")]
+
+    def __str__(self) -> str:
+        return f"{self.level} {self.message}"

@@ -5,6 +5,7 @@
 
 `time, level, logger, event` are always there; `request_id, task_id, attempt` when they are known
 (`structlog.contextvars.bind_contextvars`). See genpulse.logging.redaction for what is never shown.
+With ENABLE_DB_LOG errors go to table `sys_logs` too (genpulse.logging.rows).
 """
 
 import importlib
@@ -21,6 +22,7 @@ import structlog
 from genpulse.config import config
 from genpulse.logging.files import SharedLogFile
 from genpulse.logging.redaction import first_line, redact
+from genpulse.logging.rows import ErrorRows
 from genpulse.refusals import ConfigError
 
 LOUDEST = {  # below this they only repeat what we know
@@ -87,6 +89,8 @@ def _report_errors() -> None:
 def _route(formatter: logging.Formatter) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     handlers.append(SharedLogFile(_folder() / "app.log", keep_days=config.log_keep_days))
+    if config.enable_db_log and config.database_url:
+        handlers.append(ErrorRows(config.database_url))
     for handler in handlers:
         handler.setFormatter(formatter)
     logging.basicConfig(handlers=handlers, level=config.log_level, force=True)

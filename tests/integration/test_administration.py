@@ -326,3 +326,19 @@ def test_the_chore_removes_what_has_nothing_left(root):
     sandbox("stays")
     assert departures.sweep() == 1
     assert [e.name for e in Executor.objects.all()] == ["stays"]
+
+
+def test_the_dashboard_counts_tasks(root):
+    alice = caller("alice")
+    for _ in range(2):
+        body = {"model": "gemini-2.5-flash", "input": {"prompt": "hi"}}
+        made = alice.post("/api/v1/tasks", body)
+        assert made.status_code == 201, made.content
+    alice.post(f"/api/v1/tasks/{made.json()['id']}/cancel")
+    assert root.get("/api/admin/dashboard/metrics").json() == {
+        "total": 2,
+        "status": {"queued": 1, "canceled": 1},
+        "source": {"native": 2},
+        "executor": {},
+    }
+    assert alice.get("/api/admin/dashboard/metrics").json()["code"] == "ADMIN_ONLY"

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from genpulse.dialects import envelopes
-from genpulse.dialects.platform_admin import blacklist, executors, keys, workflows
+from genpulse.dialects.platform_admin import blacklist, dashboard, executors, keys, workflows
 from genpulse.http import problems
 
 problems.register("/api/admin", envelopes.platform)
@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/admin/workflow-bindings/<str:id_>", workflows.OneBinding.as_view()),
     path("api/admin/api-keys", keys.Keys.as_view()),
     path("api/admin/api-keys/<str:id_>", keys.OneKey.as_view()),
+    path("api/admin/dashboard/metrics", dashboard.Metrics.as_view()),
     path("api/admin/upload-blacklist", blacklist.Blacklist.as_view()),
     path("api/admin/upload-blacklist/<str:name>", blacklist.BlockedUser.as_view()),
 ]
