@@ -9,6 +9,7 @@ Nothing here asks a database; what the operator's rows decide (bindings, invento
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -120,9 +121,14 @@ def get(name: str) -> Provider:
 
 def find_model(model: str) -> tuple[Provider, Model] | None:
     """What is declared for a name or alias; an exact name beats a prefix, whoever declares it."""
+    return _closest(model.lower(), all_providers())
+
+
+@lru_cache(maxsize=4096)
+def _closest(model: str, among: tuple[Provider, ...]) -> tuple[Provider, Model] | None:
     found = [
         (provider, declared)
-        for provider in all_providers()
+        for provider in among
         if (declared := provider.declared(model)) is not None
     ]
     return max(found, key=lambda pair: _closeness(pair[1]), default=None)
