@@ -1,31 +1,31 @@
 """The chat dialect's work: `POST /v1/chat/completions` with `prompt`, `/v1/images/generations`, tasks and batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, BinaryIO, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
+from django.http.response import HttpResponseBase
 from pydantic import BaseModel, BeforeValidator, Field
-from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from genpulse.config import config
+from genpulse.dialects import chat_stream
 from genpulse.dialects import chat_words as words
 from genpulse.dialects.doors import DialectDoor, Wish, newest, shown
-from genpulse.errors import BodyTooLarge, MediaRejected, NotFound, ValidationFailed
-from genpulse.http import idempotency, strict_json
+from genpulse.dialects.openai import failures
+from genpulse.dialects.openai.chat import ChatAnswers
+from genpulse.dialects.openai.chunks import Voice
+from genpulse.dialects.openai.forms import File, FormControls, MixedDoor, named
+from genpulse.errors import MediaRejected, NotFound, Problem, ValidationFailed
 from genpulse.http.idempotency import Answer
 from genpulse.http.parsing import Flag, wrong
-from genpulse.http.strict_json import StrictJSONParser
 from genpulse.ids import new_id, parse_id
 from media import services as media
 from tasks import verbs
 from tasks.models import TERMINAL, Batch, Task
 from tasks.services import BatchSpec
 
-MOST_FILES = 16
 TEXT_BYTES = 1 << 20
 
 
@@ -33,10 +33,6 @@ def _spoken(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         raise wrong("empty", "must not be blank")
     return value
-
-
-def _from_form(value: Any) -> Any:
-    return strict_json.loads(value.encode()) if isinstance(value, str) else value
 
 
 Prompt = Annotated[str, Field(max_length=100_000), BeforeValidator(_spoken)]
@@ -52,7 +48,7 @@ class Asked(BaseModel):
     priority: str | int | None = None
     callback_url: str | None = None
     seed: int | None = None
-    sandbox: Annotated[dict[str, Any] | None, BeforeValidator(_from_form)] = None
+    sandbox: FormControls = None
 
 
 class ChatIn(Asked):
@@ -122,95 +118,91 @@ def dispatched(ids: Sequence[UUID], conversation: str) -> dict[str, Any]:
     }
 
 
-class Completions(ChatDoor):
-    """Ask one or several models; the answers are read from tasks, batches or the conversation."""
+class Completions(MixedDoor, ChatDoor, ChatAnswers):
+    """`prompt`: ask one or several models; the answers are read from tasks, batches or the conversation, or
+    with `stream` here. `messages`: ask one model, in all as the OpenAI dialect does."""
 
     bodies = {"POST": ChatIn}
-    parser_classes = [StrictJSONParser, MultiPartParser, FormParser]
-    stored: Sequence[media.Asset] = ()
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
+        """Chat."""
         one_way(self.body)
+        if "messages" in self.body:
+            self.say_as_openai()
+            return self.completion()
         asked = self.parse(ChatIn)
-        fields = {"task_type": "text-to-image" if asked.mode == "image" else "chat"}
         names = slots(model_names(asked.model, default_model(asked.mode)), asked.gemini_concurrency)
-        answer: Answer | None = None
-        try:
-            given = self.with_files(chat_input(asked))
+        drawn = asked.mode == "image"
+        fields = {
+            "task_type": "text-to-image" if drawn else "chat",
+            "stream": asked.stream and not drawn,
+        }
+        with self.keeping({"files": self.files("files")}) as stored:
+            given = with_files(chat_input(asked), stored, self.files("files"))
             answer = self.dispatch_all(asked, {**fields, "input": given}, names)
-        finally:
-            if self.stored and (answer is None or answer.replayed):
-                with transaction.atomic():
-                    media.purge(list(self.stored))
-        return self.reply(answer)
+            if not answer.replayed:
+                self.kept()
+        return self.spoken(answer) if asked.stream else self.reply(answer)
 
-    @property
-    def body(self) -> dict[str, Any]:
-        """Of a form the text fields; the files are `files`."""
-        if not self.request.content_type.startswith("application/json"):
-            fields = {name: str(text) for name, text in self.request.POST.items() if text != ""}
-            for name, text in fields.items():
-                strict_json.storable(name, text)
-            return dict(fields)
-        return super().body
-
-    @property
-    def files(self) -> "list[UploadedFile[Any]]":
-        sent = self.request.FILES
-        return [file for name in ("files", "files[]") for file in sent.getlist(name)]
-
-    def scope(self) -> idempotency.Scope | None:
-        found = super().scope()
-        if found is None or not self.stored:
-            return found
-        hashes = [("files", bytes.fromhex(asset.sha256)) for asset in self.stored]
-        whole = idempotency.fingerprint(self.body, hashes)
-        return idempotency.Scope(
-            owner=found.owner, route=found.route, key=found.key, fingerprint=whole
-        )
-
-    def with_files(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Images beside the prompt, other files in a message before it."""
-        files = self.files
-        if len(files) > MOST_FILES:
-            raise ValidationFailed.of("files", "too_long", f"at most {MOST_FILES} files")
-        if not files:
-            return given
-        self.stored = [self._store(file) for file in files]
-        images, parts = [], []
-        for asset, file in zip(self.stored, files, strict=True):
-            if asset.kind == "image":
-                images.append(f"asset:{asset.id}")
-            else:
-                parts.append(part_of(asset, file))
-        if images:
-            given["images"] = images
-        if parts:
-            given["messages"] = [{"role": "user", "content": parts}]
-        return given
-
-    def _store(self, file: "UploadedFile[Any]") -> media.Asset:
-        if (file.size or 0) > config.max_upload_bytes:
-            raise BodyTooLarge(limit=config.max_upload_bytes)
-        with transaction.atomic():
-            return media.store(
-                self.account.id,
-                cast("BinaryIO", file.file),
-                filename=file.name,
-                content_type=file.content_type,
-                origin="input",
+    def spoken(self, answer: Answer) -> HttpResponseBase:
+        """The answers as they are written; a replay gets those of the first request from the start."""
+        tasks = Task.objects.filter(batch_id=answer.body["batch_id"], superseded=False)
+        found = shown(list(tasks.order_by("batch_index")))
+        voices = [
+            Voice(
+                task_id=str(one.row.id),
+                model=one.remembered.get("model_name") or one.row.model or "",
+                created=int(one.row.created_at.timestamp()),
+                place=place,
+                more={"task_id": str(one.row.id)},
             )
+            for place, one in enumerate(found)
+        ]
+        response = chat_stream.respond(answer.body, found[0].row.account_id, voices)
+        return self.labelled(response, answer)
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """A client that sends `messages` reads refusals in OpenAI's envelope, from the first on."""
+        if self.speaks_openai():
+            self.say_as_openai()
+        return super().handle_exception(exc)
+
+    def speaks_openai(self) -> bool:
+        try:
+            return "messages" in self.body and "prompt" not in self.body
+        except Problem:
+            return False
+
+    def say_as_openai(self) -> None:
+        self.request._request.envelope = failures.envelope  # type: ignore[attr-defined]
+
+
+def with_files(
+    given: dict[str, Any], stored: Sequence[media.Asset], files: Sequence[File]
+) -> dict[str, Any]:
+    """Images beside the prompt, other files in a message before it."""
+    images = [asset for asset in stored if asset.kind == "image"]
+    parts = [
+        part_of(asset, file)
+        for asset, file in zip(stored, files, strict=True)
+        if asset.kind != "image"
+    ]
+    if images:
+        given["images"] = named(images)
+    if parts:
+        given["messages"] = [{"role": "user", "content": parts}]
+    return given
 
 
 def one_way(body: Mapping[str, Any]) -> None:
     """Raises ValidationFailed unless exactly one of `prompt` and `messages` is there."""
     if "prompt" in body and "messages" in body:
         raise ValidationFailed.of("messages", "exclusive", "send prompt or messages")
-    if "prompt" not in body:
+    if "prompt" not in body and "messages" not in body:
         raise ValidationFailed.of("prompt", "required", "Field required")
 
 
-def part_of(asset: media.Asset, file: "UploadedFile[Any]") -> dict[str, Any]:
+def part_of(asset: media.Asset, file: File) -> dict[str, Any]:
     """A message part in OpenAI's shape."""
     if asset.content_type == "application/pdf":
         held = {"filename": asset.filename, "file_data": f"asset:{asset.id}"}

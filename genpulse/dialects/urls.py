@@ -12,6 +12,7 @@ from genpulse.dialects import (
     envelopes,
     generation,
 )
+from genpulse.dialects.openai.leaving import attentive
 from genpulse.http import problems
 from tasks import webhooks
 from tasks.waiting import patient
@@ -54,7 +55,7 @@ urlpatterns = [
     path("task/<str:id_>/cancel", generation.CancelTask.as_view()),
     path("handlers", generation.Handlers.as_view()),
     path("storage/upload", generation.StorageUpload.as_view()),
-    path("v1/chat/completions", chat.Completions.as_view()),
+    path("v1/chat/completions", attentive(chat.Completions.as_view())),
     path("v1/images/generations", chat.Images.as_view()),
     path("v1/tasks", chat.Tasks.as_view()),
     path("v1/tasks/<str:id_>", chat.OneTask.as_view()),

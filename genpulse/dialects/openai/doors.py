@@ -73,7 +73,7 @@ class OpenAIDoor(DialectDoor):
 
     def renamed(self, name: str) -> str:
         if not name.startswith("input."):
-            return FIELDS.get(name, name)
+            return FIELDS.get(name) or super().renamed(name)
         first, dot, rest = name.removeprefix("input.").partition(".")
         return f"{self.names.get(first, first)}{dot}{rest}"
 
