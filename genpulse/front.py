@@ -7,6 +7,7 @@ from django.shortcuts import render
 from drf_spectacular.views import SpectacularSwaggerView
 
 from genpulse import __version__, errors
+from genpulse.console import views as console
 from genpulse.errors import Problem
 from genpulse.http.plain import read_only
 
@@ -19,9 +20,9 @@ swagger = read_only(
 
 @read_only
 def root(request: HttpRequest) -> HttpResponse:
-    """`GET /`: the console's page for browsers, where to go on for programs."""
+    """`GET /`: the console for browsers, where to go on for programs."""
     if "text/html" in request.headers.get("Accept", ""):
-        return render(request, "console/index.html")
+        return console.home(request)
     return JsonResponse(
         {"app": "GenPulse", "version": __version__, "docs": "/docs", "health": "/health"}
     )

@@ -37,6 +37,8 @@ INSTALLED_APPS = [
     "genpulse.auth",
     "genpulse.events",
     "genpulse.http",
+    "genpulse.console",
+    "django_htmx",
     "providers",
     "wallet",
     "media",

@@ -15,6 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("docs", front.swagger),
     path("docs/errors", front.error_codes),
     path("openapi.json", openapi.openapi),
+    path("", include("genpulse.console.urls")),
     path("", include("genpulse.dialects.accounts.urls")),
     path("", include("genpulse.dialects.platform_admin.urls")),
     path("", include("genpulse.dialects.urls")),

@@ -27,6 +27,7 @@ from genpulse.errors import (
 
 USED_EVERY_SECONDS = 60
 SCHEMES = frozenset({"bearer", "key", "token"})
+SESSION_KEY = "api_key"  # look-up of the key that a session stands for: it may do what the key may
 
 
 class CredentialAuthentication(BaseAuthentication):
@@ -36,7 +37,7 @@ class CredentialAuthentication(BaseAuthentication):
         view = request.parser_context.get("view")
         credential = from_headers(request.headers, request.META.get("REMOTE_ADDR", ""))
         if credential is None and getattr(view, "takes_session", False):
-            credential = _session(request)
+            credential = of_session(request._request)
         if credential is None and getattr(view, "takes_anonymous", False):
             credential = _anonymous()
         return None if credential is None else (credential.user, credential)
@@ -57,7 +58,10 @@ def from_headers(headers: Mapping[str, str], address: str) -> Credential | None:
             raise InvalidCredentials("Authorization must be Bearer, Key or Token.")
     if secret is None:
         return None
-    credential = _of_secret(secret.strip())
+    return _admitted(_of_secret(secret.strip()), address)
+
+
+def _admitted(credential: Credential, address: str) -> Credential:
     if not credential.user.is_active:
         raise AccountDisabled
     if credential.key is not None:
@@ -76,7 +80,13 @@ def _of_secret(secret: str) -> Credential:
 def _api_key(text: str) -> Credential:
     lookup = keys.lookup_of(text)
     key = lookup and recent.get(f"key:{lookup}", lambda: _load_key(lookup))
-    if not isinstance(key, ApiKey) or not keys.matches(text, key.digest) or key.revoked_at:
+    if not isinstance(key, ApiKey) or not keys.matches(text, key.digest):
+        raise InvalidCredentials
+    return _of_key(key)
+
+
+def _of_key(key: ApiKey) -> Credential:
+    if key.revoked_at:
         raise InvalidCredentials
     if key.expires_at is not None and key.expires_at <= timezone.now():
         raise TokenExpired
@@ -146,15 +156,33 @@ def _anonymous() -> Credential | None:
     return _named(name, SERVICE_SCOPES) if name and not config.production else None
 
 
-def _session(request: Request) -> Credential | None:
-    user = getattr(request._request, "user", None)
-    if not isinstance(user, User):
+def of_session(request: HttpRequest) -> Credential | None:
+    """Who signed in at console or admin: a user, or a key. None for nobody.
+
+    Raises CsrfFailed, and for a key what `from_headers` raises.
+    """
+    credential = _signed_in(request)
+    if credential is None:
         return None
     check = CSRFCheck(_no_response)
-    check.process_request(request._request)
-    if check.process_view(request._request, _no_response, (), {}):
+    check.process_request(request)
+    if check.process_view(request, _no_response, (), {}):
         raise CsrfFailed("Send the value of the csrftoken cookie as X-CSRFToken.")
-    return _personal("session", user)
+    return credential
+
+
+def _signed_in(request: HttpRequest) -> Credential | None:
+    user = getattr(request, "user", None)
+    if isinstance(user, User):
+        return _personal("session", user)
+    session: Mapping[str, str] = getattr(request, "session", {})
+    lookup = session.get(SESSION_KEY)
+    if lookup is None:
+        return None
+    key = recent.get(f"key:{lookup}", lambda: _load_key(lookup))
+    if not isinstance(key, ApiKey):
+        raise InvalidCredentials
+    return _admitted(_of_key(key), request.META.get("REMOTE_ADDR", ""))
 
 
 def _no_response(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:

@@ -1,0 +1,127 @@
+// The page's wires: keyboard, copying, what a screen reader is told, and events from the socket to the cards.
+import { changed, lost, painted, tick } from "./cards.js";
+import { listen } from "./socket.js";
+
+const WORDS = {
+  connecting: "Connecting",
+  live: "Live",
+  reconnecting: "Reconnecting",
+  offline: "Offline: changes show when the connection is back",
+  crowded: "Too many open pages: close some for live changes",
+};
+const page = document.body;
+const at = (selector) => document.querySelector(selector);
+
+function say(text) {
+  at("#said").textContent = text;
+}
+
+function show(state) {
+  const line = at("#line");
+  line.dataset.state = state;
+  line.querySelector(".word").textContent = WORDS[state];
+}
+
+function warn(text) {
+  const words = document.createElement("p");
+  const close = document.createElement("button");
+  words.textContent = text;
+  close.textContent = "Close";
+  close.className = "small";
+  close.dataset.dismiss = "";
+  at("#problem").replaceChildren(words, close);
+}
+
+function localize(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const when = new Date(time.dateTime);
+    const today = when.toDateString() === new Date().toDateString();
+    const clock = { hour: "2-digit", minute: "2-digit" };
+    time.textContent = when.toLocaleString([], today ? clock : { ...clock, day: "numeric", month: "short" });
+  }
+}
+
+// The list of tasks renews itself, but never under the hands of somebody who uses it.
+let listIsOld = false;
+function renewList() {
+  const list = at("#tasks");
+  const inUse = list.contains(document.activeElement) || list.querySelector("details[open]");
+  if (!listIsOld || inUse) return;
+  listIsOld = false;
+  htmx.trigger(list, "refresh");
+}
+
+function happened(event) {
+  if (event.type.startsWith("wallet.")) htmx.trigger(page, "wallet");
+  if (!event.task_id || !event.type.startsWith("task.")) return;
+  const news = changed(event);
+  if (news) say(news);
+  if (event.seq) listIsOld = true;
+}
+
+function caughtUpFromNothing() {
+  lost();
+  listIsOld = true;
+  htmx.trigger(page, "wallet");
+}
+
+async function copy(button) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(at(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(at(button.dataset.copy));
+    button.textContent = "Press Ctrl C";
+  }
+  say(button.textContent);
+  setTimeout(() => { button.textContent = label; }, 2000);
+}
+
+page.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.closest("#ask")) {
+    event.preventDefault();
+    at("#ask").requestSubmit();
+  }
+  if (event.key === "Escape") at("#problem").replaceChildren();
+});
+page.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button?.dataset.copy) copy(button);
+  if (button && "dismiss" in button.dataset) at("#problem").replaceChildren();
+});
+
+// A card that is swapped while its button has the focus would drop it on the floor.
+let focused = null;
+page.addEventListener("htmx:beforeSwap", (event) => {
+  const active = document.activeElement;
+  focused = event.detail.target?.matches(".card") && event.detail.target.contains(active) ? active.dataset.act ?? "" : null;
+});
+page.addEventListener("htmx:afterSettle", (event) => {
+  const card = event.target.closest?.(".card");
+  if (card && focused !== null && document.activeElement === page) {
+    (card.querySelector(focused ? `[data-act="${focused}"]` : ".card") ?? card).focus({ preventScroll: true });
+  }
+});
+page.addEventListener("htmx:load", (event) => {
+  localize(event.target.parentElement ?? page);
+  for (const card of page.querySelectorAll(".card")) painted(card, say);
+});
+page.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.detail.requestConfig.verb === "post" && event.target.id !== "preview") at("#problem").replaceChildren();
+});
+page.addEventListener("htmx:afterRequest", (event) => {
+  if (event.target.id !== "ask" || !event.detail.successful) return;
+  listIsOld = true;
+  const count = at(".run").querySelectorAll(".card").length;
+  say(count > 1 ? `${count} tasks submitted` : "Task submitted");
+});
+page.addEventListener("htmx:sendError", () => warn("The server cannot be reached. Nothing was lost; try again when it is back."));
+page.addEventListener("htmx:responseError", (event) => {
+  if (event.detail.xhr.status >= 500) warn("The server cannot answer just now. Try again in a moment.");
+});
+
+localize(page);
+for (const card of page.querySelectorAll(".card")) painted(card, say);
+setInterval(() => { tick(); renewList(); }, 1000);
+listen({ cursor: page.dataset.since, headers: JSON.parse(page.getAttribute("hx-headers")), show, happened, lost: caughtUpFromNothing });
