@@ -63,6 +63,9 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         """The tasks and batches of an owner that are listened to; None: everything."""
         return None
 
+    def named(self, owner: UUID | None) -> tuple[set[UUID], set[UUID]]:
+        return set(), set()
+
     def item_of(self, owner: UUID | None, event: Shown) -> Any:
         """What waits to be sent for an event; None: nothing."""
         raise NotImplementedError

@@ -133,6 +133,9 @@ class EventSocket(Connection):
     def only(self, owner: UUID | None) -> frozenset[UUID] | None:
         return self.subscriptions.only(owner)
 
+    def named(self, owner: UUID | None) -> tuple[set[UUID], set[UUID]]:
+        return self.subscriptions.named(owner)
+
     def item_of(self, owner: UUID | None, event: Shown) -> str | None:
         channel = self.subscriptions.match(owner, event.kind, event.task, event.batch)
         return event_message(channel, event, admin=self.given.admin) if channel else None

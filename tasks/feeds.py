@@ -15,6 +15,7 @@ import structlog
 
 from genpulse.events.cursors import LARGEST
 from tasks import channels
+from tasks.asides import Asides
 from tasks.deltas import DeltaReader, Deltas, Piece
 from tasks.events import TASK_ENDS, Line, Stored
 from tasks.hub import EVERYTHING, Hub, Watch
@@ -55,6 +56,9 @@ class Reader(Protocol):
     def only(self, owner: UUID | None) -> frozenset[UUID] | None:
         """The tasks and batches of an owner it listens to; None: everything."""
 
+    def named(self, owner: UUID | None) -> tuple[set[UUID], set[UUID]]:
+        """The tasks and the batches of an owner that have a channel of their own."""
+
     def offer(self, owner: UUID | None, event: Shown) -> None: ...
 
 
@@ -84,7 +88,7 @@ class Feed:
         self.hub, self.owner = hub, owner
         self.readers: set[Reader] = set()
         self.started = asyncio.Event()
-        self.deltas = Deltas(hub.redis)
+        self.deltas, self.asides = Deltas(hub.redis), Asides(hub)
         self._knocks: dict[str, dict[str, Any]] = {}
         self._told: dict[str, set[Reader]] = defaultdict(set)  # who has all of a task's deltas
         self._floor = LARGEST
@@ -108,6 +112,8 @@ class Feed:
                     passing += [self._knocks[task] for task in self.deltas.readers]
                 try:
                     await self._tell(await self._news() if rung else [], passing)
+                    if rung:
+                        await self._pass_on(await self.asides.news(*self._named()))
                 except Exception:
                     log.exception("feed.failed")
 
@@ -124,6 +130,11 @@ class Feed:
         self._seen = {event.id for event in news.events if event.xid >= news.floor}
         self.started.set()
         return fresh
+
+    def _named(self) -> tuple[set[UUID], set[UUID]]:
+        """Tasks and batches with a channel of their own; of others no places are told."""
+        named = [reader.named(self.owner) for reader in self.readers]
+        return set().union(*(tasks for tasks, _ in named)), set().union(*(b for _, b in named))
 
     async def _tell(self, found: list[Stored], passing: list[dict[str, Any]]) -> None:
         """What passed by, and the last deltas, come before the end of their task."""

@@ -23,7 +23,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from genpulse.config import config
-from tasks import channels, events, grants, queues
+from tasks import asides, channels, events, grants, queues
 
 if TYPE_CHECKING:
     from tasks.feeds import Feed
@@ -144,6 +144,8 @@ class Hub:
         self.owner_events = Loader(events.of_owners, threads)
         self.access = Loader(grants.in_force, threads)
         self.queues = Loader(queues_now, threads)
+        self.places = Loader(asides.places, threads)
+        self.progress = Loader(asides.progress, threads)
         self.feeds: dict[UUID | None, Feed] = {}
         self.sockets: Counter[UUID] = Counter()  # by the account they show
         self._heard: dict[str, dict[str, set[Listener]]] = {channels.IDLE: {}}

@@ -17,10 +17,15 @@ UPDATE tasks_orchestratorlease
 SET holder = %(me)s, epoch = CASE WHEN holder = %(me)s THEN epoch ELSE epoch + 1 END,
     until = clock_timestamp() + make_interval(secs => %(life)s)
 WHERE id = 1 AND ((holder = %(me)s AND epoch = %(epoch)s) OR until < clock_timestamp())
-RETURNING epoch
+RETURNING epoch, set_config('idle_in_transaction_session_timeout', %(stuck)s, true)
 """
 RELEASE = (
     "UPDATE tasks_orchestratorlease SET until = clock_timestamp() WHERE id = 1 AND holder = %s"
+)
+
+
+STUCK = (
+    "3s"  # a leader that freezes inside a round must not keep its row locked against the next one
 )
 
 
@@ -33,7 +38,12 @@ class Lease:
 
     def hold(self) -> bool:
         """Take or renew it in the current transaction; False = somebody else has it."""
-        with_names = {"me": self.me, "epoch": self.epoch, "life": config.leader_seconds}
+        with_names = {
+            "me": self.me,
+            "epoch": self.epoch,
+            "life": config.leader_seconds,
+            "stuck": STUCK,
+        }
         rows = sql.fetch(HOLD, with_names)
         if not rows and not sql.fetch(ROW):
             sql.execute(SEED)

@@ -113,6 +113,12 @@ class Subscriptions:
             return None
         return frozenset(one.object_id for one in mine if one.object_id)
 
+    def named(self, owner: UUID | None) -> tuple[set[UUID], set[UUID]]:
+        """The tasks and the batches of an owner that have a channel of their own."""
+        mine = [one for one, _ in self.channels.values() if one.owner == owner and one.object_id]
+        tasks = {one.object_id for one in mine if one.name.startswith("task:") and one.object_id}
+        return tasks, {one.object_id for one in mine if one.object_id} - tasks
+
     def match(
         self, owner: UUID | None, kind: str, task: str | None, batch: str | None
     ) -> str | None:

@@ -1,7 +1,7 @@
 """Server-sent events: the stored events of a task or a batch from any place on, and what passes by meanwhile."""
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from genpulse.events.cursors import Cursor
 from genpulse.http.parsing import render_time
 from tasks import channels, waiting
+from tasks.asides import Asides
 from tasks.deltas import Deltas, Piece
 from tasks.events import BATCH_ENDS, TASK_ENDS, Stored
 from tasks.hub import EVERYTHING, Watch, hub
@@ -38,10 +39,15 @@ def respond(source: "Source", *, admin: bool, method: str | None = "GET") -> Htt
 
 
 class Source(Protocol):
-    """What a stream is about. `streamed`: the task whose deltas may have begun already."""
+    """What a stream is about. `streamed`: the task whose deltas may have begun already.
+
+    `tasks`, `batches`: what is told of beside its stored events.
+    """
 
     account_id: UUID
     streamed: str | None
+    tasks: Sequence[UUID]
+    batches: Sequence[UUID]
 
     def watch(self) -> Watch: ...
 
@@ -58,9 +64,12 @@ class Source(Protocol):
 class TaskSource:
     """A task's events by seq."""
 
+    batches: Sequence[UUID] = ()
+
     def __init__(self, task_id: UUID, account_id: UUID, after: int, *, streamed: bool) -> None:
         self.task_id, self.account_id, self.after = task_id, account_id, after
         self.streamed = str(task_id) if streamed else None
+        self.tasks: Sequence[UUID] = [task_id]
 
     def watch(self) -> Watch:
         return Watch(str(self.task_id))
@@ -83,9 +92,11 @@ class BatchSource:
     """The events of a batch and its children by cursor."""
 
     streamed: str | None = None
+    tasks: Sequence[UUID] = ()
 
     def __init__(self, batch_id: UUID, account_id: UUID, after: Cursor) -> None:
         self.batch_id, self.account_id, self.after = batch_id, account_id, after
+        self.batches: Sequence[UUID] = [batch_id]
 
     def watch(self) -> Watch:
         return Watch(EVERYTHING, batch=str(self.batch_id))
@@ -111,7 +122,7 @@ async def follow(source: Source, *, admin: bool) -> AsyncIterator[str]:
     """The frames of one stream, until its end or until the client goes away."""
     await waiting.release()
     here, watch = hub(), source.watch()
-    deltas = Deltas(here.redis)
+    deltas, asides = Deltas(here.redis), Asides(here)
     pinged = here.loop.time()
     told = channels.stored(source.account_id), channels.passing(source.account_id)
     with here.hearing(watch, *told):
@@ -124,6 +135,9 @@ async def follow(source: Source, *, admin: bool) -> AsyncIterator[str]:
                 yield frame
             if found and source.ended(found):
                 return
+            if rung:
+                for message in await asides.news(source.tasks, source.batches):
+                    yield frame_of(transient(message))
             if here.loop.time() - pinged >= PING_EVERY:
                 pinged = here.loop.time()
                 yield PING

@@ -10,6 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from admin_integrations.models import Executor
 from genpulse.auth import services
 from genpulse.config import config
 from genpulse.events.bells import live
@@ -201,6 +202,23 @@ def test_a_task_live_with_its_deltas(alice):
         late.say("subscribe", channels=[f"task:{task}"])
         assert late.say("resume", tasks={task: 2})["replayed"] == 2
         assert stored_of([m["event"] for m in late.seen], task) == [3, 4]
+
+
+def test_a_place_in_line_and_a_batch_on_channels_of_their_own(alice):
+    Executor.objects.update(max_concurrency=1)
+    blocker = alice.submit({"latency": 100})
+    made = alice.post("/api/v1/batches", task_body(items=[{}])).json()
+    [child] = made["tasks"]
+    channels = [f"task:{child['id']}", f"batch:{made['id']}"]
+    with socket(alice) as client:
+        client.say("subscribe", channels=channels)
+        client.until("task.position")
+        client.until("batch.progress")
+        by_type = {one["event"]["type"]: one for one in client.seen}
+        assert by_type["task.position"]["channel"] == channels[0]
+        assert by_type["batch.progress"]["channel"] == channels[1]
+        alice.post(f"/api/v1/tasks/{blocker['id']}/cancel")
+        client.until("batch.completed")
 
 
 def test_a_resume_never_skips_a_slower_transaction(alice):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import psutil
 import pytest
 from django.db import connection
 
+from admin_integrations.models import Executor
 from genpulse.events.bells import live
 from tasks.models import Task
 from tests.integration.listeners import Frames, joined, rich, stored, task_body
@@ -152,6 +154,37 @@ def test_a_batch_as_a_stream(alice):
     rest = alice.stream(path, Last_Event_ID=kept[-3]["id"])
     assert [event["id"] for event in rest.events()] == [event["id"] for event in kept[-2:]]
     assert alice.stream(path, Last_Event_ID=kept[-1]["id"]).answer.status_code == 204
+
+
+def test_who_watches_hears_of_places_and_of_progress(alice):
+    """One place, taken: a task that waits is told when it comes nearer, a batch how far it is."""
+    Executor.objects.update(max_concurrency=1)
+    blocker = alice.submit({"latency": 100})
+    eventually(lambda: Task.objects.filter(pk=blocker["id"], status="running").exists())
+    before = alice.submit()
+    made = alice.post("/api/v1/batches", task_body(items=[{}])).json()
+    [child] = made["tasks"]
+    of_batch = iter(alice.stream(f"/api/v1/batches/{made['id']}/events"))
+    of_child = iter(alice.stream(f"/api/v1/tasks/{child['id']}/events"))
+    far = next_of(of_child, "task.position")
+    assert [far["id"], far["seq"], far["task_id"]] == [None, None, child["id"]]
+    assert set(far["data"]) == {"position", "eta"}
+    waiting = next_of(of_batch, "batch.progress")
+    assert [waiting["task_id"], waiting["batch_id"]] == [None, made["id"]]
+    assert waiting["data"]["counts"]["queued"] == 1
+    assert waiting["data"]["progress"] == 0
+
+    alice.post(f"/api/v1/tasks/{before['id']}/cancel")
+    near = next_of(of_child, "task.position")
+    assert near["data"]["position"] == far["data"]["position"] - 1
+    alice.post(f"/api/v1/tasks/{blocker['id']}/cancel")
+    assert next_of(of_child, "task.succeeded")
+    assert next_of(of_batch, "batch.completed")
+
+
+def next_of(frames: Iterator[Any], kind: str) -> dict[str, Any]:
+    """The next event of a type."""
+    return next(event for _, event in frames if event["type"] == kind)
 
 
 def test_a_submit_that_answers_with_its_stream(alice):
