@@ -2,6 +2,7 @@
 
 import os
 import queue
+import sys
 import threading
 import time
 from typing import Any
@@ -10,7 +11,7 @@ import redis
 from celery import Celery
 from celery.signals import worker_ready
 
-done_key = "bench:done"
+done_key, hops_key = "bench:done", "bench:hops"
 app = Celery("bare", broker=os.environ["REDIS_URL"])
 app.conf.update(
     task_acks_late=True,
@@ -43,3 +44,16 @@ def _start(**_: Any) -> None:
 def noop(number: int) -> None:
     """Nothing but being counted."""
     _done.put(number)
+
+
+@app.task(name="bench.hop")
+def hop(sent: float) -> None:
+    """How long the message took, in seconds, into a list."""
+    _live.rpush(hops_key, time.time() - sent)
+
+
+def command(name: str, threads: int = 64) -> list[str]:
+    """A worker for these jobs, as it is started for the baselines."""
+    worker = [sys.executable, "-m", "celery", "-A", "benchmarks.bare:app", "worker", "-Q", "bare"]
+    pool = ["--pool=threads", f"--concurrency={threads}", "--without-gossip", "--without-mingle"]
+    return [*worker, *pool, "-l", "ERROR", "-n", f"{name}@%h"]

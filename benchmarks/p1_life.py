@@ -7,12 +7,11 @@ backend, no database. Runs alternate; the medians are compared.
 
 import argparse
 import os
-import subprocess
-import sys
 import time
 from typing import Any
 
-from benchmarks.ground import Ground
+from benchmarks import cast, tenants
+from benchmarks.ground import Ground, started
 from benchmarks.report import report
 
 TENANTS = 20
@@ -21,37 +20,15 @@ CHUNK = 100
 
 def lives(count: int) -> float:
     """Seconds from the first submit to the last settlement of `count` tasks."""
-    from django.db import connection, transaction
-
-    from genpulse.auth import services as auth
-    from tasks import drafts, services
-    from tasks.drafts import Actor
     from tasks.models import Task
-    from tasks.requests import TaskBody
-    from wallet import services as wallet
 
-    actors = []
-    for number in range(TENANTS):
-        user = auth.get_or_create_user(f"tenant-{number}")
-        wallet.deposit(user.account_id, 10**12, reason="bench")
-        actors.append(Actor(account_id=user.account_id, account=user.name))
-    body = TaskBody(
-        model="sandbox-text", input={"prompt": "hi", "sandbox": {"latency": 0, "text": "ok"}}
-    )
-    started = time.monotonic()
-    for start in range(0, count, CHUNK):
-        actor = actors[(start // CHUNK) % TENANTS]
-        made = [drafts.draft(actor, body) for _ in range(min(CHUNK, count - start))]
-        with transaction.atomic():
-            services.write(actor, made)
+    who = tenants.actors(TENANTS)
+    started_at = time.monotonic()
+    tenants.submit(who, count, cast.text_task(latency=0, text="ok"))
     while Task.objects.filter(finished_at=None).exists():
         time.sleep(0.02)
-    seconds = time.monotonic() - started
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM tasks_task WHERE status <> 'succeeded' AND family = 'sandbox'"
-        )
-        assert cursor.fetchone()[0] == 0
+    seconds = time.monotonic() - started_at
+    assert not Task.objects.exclude(status="succeeded").exists()
     return seconds
 
 
@@ -89,30 +66,15 @@ def main() -> None:
 
 
 def run_bare(options: argparse.Namespace) -> float:
-    pool = ["--pool=threads", "--concurrency=64", "--without-gossip", "--without-mingle"]
-    command = [sys.executable, "-m", "celery", "-A", "benchmarks.bare:app", "worker", "-Q", "bare"]
-    workers = [
-        subprocess.Popen(
-            [*command, *pool, "-l", "ERROR", "-n", f"bare-{number}@%h"], stdout=subprocess.DEVNULL
-        )
-        for number in range(options.workers)
-    ]
-    try:
+    from benchmarks.bare import command
+
+    with started([command(f"bare-{number}") for number in range(options.workers)]):
         bare(50)  # warm
         return bare(options.tasks)
-    finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.wait()
 
 
 def run_lives(ground: Any, options: argparse.Namespace) -> float:
-    from admin_integrations.models import Executor
-
-    Executor.objects.get_or_create(
-        name="bench", defaults={"type": "sandbox", "max_concurrency": 512}
-    )
+    cast.executor()
     with ground.processes("orchestrator", *["worker"] * options.workers):
         lives(50)  # warm
         return lives(options.tasks)
