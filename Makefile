@@ -40,8 +40,8 @@ coverage: $(TOOLS)  ## tests with branch coverage, also of the processes they st
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-bench: $(INSTALLED)  ## load on a running instance
-	@$(BIN)/genpulse bench
+bench: $(INSTALLED)  ## measure everything on servers of its own, or one program: make bench NAME=p2
+	@$(BIN)/python -m benchmarks $(NAME)
 
 chaos: $(TOOLS)  ## every experiment with faults, at full size, on servers of its own
 	@$(BIN)/python -m tests.chaos

@@ -1,13 +1,16 @@
-"""bench: sandbox load through the whole machine, and how fast it went."""
+"""bench: sandbox load through the whole machine, and how fast it went; or a program of `benchmarks`."""
 
 import http.client
 import json as jsonlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import Annotated, Any
+from importlib.util import find_spec
+from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -35,6 +38,9 @@ FROM tasks_task WHERE id = ANY(%s) AND finished_at IS NOT NULL
 
 @commands.command()
 def bench(
+    name: Annotated[
+        str | None, typer.Argument(help="A program of benchmarks/, on servers of its own.")
+    ] = None,
     data: Data = DEFAULT_DATA,
     *,
     tasks: Annotated[int, typer.Option(min=1, max=1_000_000)] = 500,
@@ -42,6 +48,8 @@ def bench(
     json: AsJson = False,
 ) -> None:
     """Submit sandbox tasks as fast as they are taken, and wait for all of them."""
+    if name is not None:
+        run_program(name)
     instance = running(data)
     with django(data), prepared(tasks) as key:
         report = play(instance.base_url, key, tasks, min(concurrency, tasks))
@@ -52,6 +60,13 @@ def bench(
             out.print(f"{name:14} {value}")
     if report["succeeded"] < tasks:
         raise typer.Exit(1)
+
+
+def run_program(name: str) -> NoReturn:
+    """They come with the source, not with the package."""
+    if find_spec("benchmarks") is None:
+        fail("the programs of benchmarks/ are in the source tree; run this there")
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "benchmarks", name]))  # noqa: S603
 
 
 @contextmanager
