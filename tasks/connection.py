@@ -177,7 +177,7 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
             cursor = Cursor.parse(text)
         except ValueError:
             raise Refused("bad_message", "This is no cursor.") from None
-        if cursor.expired:
+        if cursor.expired or cursor.floor > (await self.now()).xid:  # of a database since replaced
             raise Refused("cursor_expired", "Events behind this cursor are not kept any more.")
         return sum([await self._replay_owner(owner, cursor.floor) for owner in self.joined])
 

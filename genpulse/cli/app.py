@@ -7,6 +7,7 @@ import typer
 
 from genpulse.cli import (
     audit,
+    backup,
     bench,
     chaos,
     control,
@@ -27,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="GenPulse: generative-AI work on your own servers and accounts.",
 )
-for module in (control, people, demo, doctor, audit, queues, reconcile, bench, chaos):
+for module in (control, people, demo, doctor, audit, backup, queues, reconcile, bench, chaos):
     app.add_typer(module.commands)
 
 

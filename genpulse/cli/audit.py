@@ -13,9 +13,14 @@ commands = typer.Typer()
 def audit(data: Data = DEFAULT_DATA, *, json: AsJson = False) -> None:
     """Check every invariant; exit 1 when one is broken."""
     with django(data):
-        from tasks import audit as tasks_audit
+        report(json=json)
 
-        checks = tasks_audit.run()
+
+def report(*, json: bool) -> None:
+    """Needs Django."""
+    from tasks import audit as tasks_audit
+
+    checks = tasks_audit.run()
     if json:
         print_json({"invariants": [asdict(check) for check in checks]})
     else:
