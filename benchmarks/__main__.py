@@ -43,10 +43,12 @@ def results(name: str, *, small: bool) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *PROGRAMS], metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PROGRAMS))
     parser.add_argument("--small", action="store_true", help="sizes that prove nothing")
     options = parser.parse_args()
     names = options.names or list(PROGRAMS)
+    if unknown := set(names) - PROGRAMS.keys():
+        parser.error(f"no such program: {', '.join(sorted(unknown))}")
     lines = [line for name in names for line in results(name, small=options.small)]
     versions = ", ".join(f"{name} {number}" for name, number in lines[0]["versions"].items())
     when = datetime.now(UTC).strftime("%Y-%m-%d")

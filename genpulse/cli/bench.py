@@ -56,8 +56,8 @@ def bench(
     if json:
         print_json(report)
     else:
-        for name, value in report.items():
-            out.print(f"{name:14} {value}")
+        for label, value in report.items():
+            out.print(f"{label:14} {value}")
     if report["succeeded"] < tasks:
         raise typer.Exit(1)
 
