@@ -75,7 +75,13 @@ class RouteView:
     tags: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()  # executor ids that failed this work: only if nobody else can
     refused: tuple[str, ...] = ()  # executor ids that cannot do this work at all
+    needs: tuple[str, ...] = ()  # model files of a ComfyUI workflow
     executor: str = ""  # id of the executor an action is bound to
+
+    @property
+    def loads(self) -> str:
+        """What an executor has in its memory after such work."""
+        return self.needs[0] if self.needs else self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,13 +231,20 @@ def standing_refusal(executor: ExecutorView, route: RouteView) -> tuple[str, str
         return "tag_mismatch", "it lacks a tag of the request"
     if str(executor.id) in route.refused:
         return "model_missing", "it said it cannot do this"
+    missing = lacks(executor, route)
+    return ("model_missing", missing) if missing else ("", "")
+
+
+def lacks(executor: ExecutorView, route: RouteView) -> str:
+    """What the inventory misses for it; "" when nothing is known to be missing."""
     if route.model and not offers(executor, route.model):
-        return "model_missing", "model not installed"
-    return "", ""
+        return "model not installed"
+    absent = set(route.needs) - executor.models if executor.models is not None else set()
+    return f"{min(absent)} is not there" if absent else ""
 
 
 def offers(executor: ExecutorView, model: str) -> bool:
-    """By its last inventory. A ComfyUI server lists files; which of them a workflow needs, its adapter knows."""
+    """By its last inventory. A ComfyUI server lists files: `RouteView.needs` are compared with them."""
     if executor.models is None or executor.type == "comfyui":
         return True
     wanted = {model.lower(), f"{model.lower()}:latest"}

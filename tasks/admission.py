@@ -89,9 +89,9 @@ class Round:
                 continue
             floor = self.clocks.floor(lane.route.provider, lane.level)
             lane.tenant.clock = max(lane.tenant.clock, floor)
-            key = (serving, lane.route.family, lane.route.model, lane.level)
+            key = (serving, lane.route.family, lane.route.loads, lane.level)
             if key not in lines:
-                lines[key] = Line(lane.route.family, lane.route.model)
+                lines[key] = Line(lane.route.family, lane.route.loads)
             lines[key].add(lane)
         self.families = {family for _, family, _, _ in lines}
         for (serving, _, _, level), line in lines.items():
@@ -214,7 +214,7 @@ class Round:
         model = loaded.get(executor.id) or executor.loaded_model
         return (
             executor.name not in route.prefer,
-            bool(route.model) and model != route.model,
+            bool(route.loads) and model != route.loads,
             self._load(executor),
             executor.name,
         )
@@ -245,8 +245,8 @@ class Round:
         else:
             self.capacity.on_thread[route.family] += 1
         served[executor.id] += 1
-        if executor.type == "comfyui" and route.model:
-            loaded[executor.id] = route.model
+        if executor.type == "comfyui" and route.loads:
+            loaded[executor.id] = route.loads
         self._run_clocks(lane, head, executor)
 
     def _words(self, route: RouteView) -> list[dict[str, Any]]:

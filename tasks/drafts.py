@@ -123,7 +123,7 @@ def draft(
         places = check_workflows(targets, bound, clean)
         resolved = media.resolve_inputs(actor.account_id, clean, places=places)
         _check_webhook(body)
-        view = routes.find_or_make(route_of(body, targets[0], bound))
+        view = routes.find_or_make(route_of(body, targets[0], clean, bound))
         stored, files = media.adopt_data_uris(actor.account_id, resolved, places=places)
     try:
         with below(prefix):
@@ -286,7 +286,10 @@ def _family_open(families: set[str]) -> None:
 
 
 def route_of(
-    body: TaskBody, target: registry.Target, bound: Mapping[str, Runnable] = NOTHING_BOUND
+    body: TaskBody,
+    target: registry.Target,
+    given: Mapping[str, Any],
+    bound: Mapping[str, Runnable] = NOTHING_BOUND,
 ) -> RouteView:
     """What decides who may serve it. Unknown executor names are refused."""
     wish, chosen = body.wish, bound.get(target.model or "")
@@ -310,6 +313,7 @@ def route_of(
         prefer=tuple(wish.prefer),
         region=wish.region or "",
         tags=tuple(sorted(wish.tags)),
+        needs=workflows.weights(target.provider, chosen, given),
         executor=str(chosen.executor) if chosen and chosen.executor else "",
     )
 

@@ -113,6 +113,7 @@ def next_model(route: RouteView, model: str) -> RouteView:
         family=target.family,
         provider=target.provider,
         executor="",
+        needs=bound.weights if bound else (),
         tried=(),
         refused=(),
     )

@@ -33,7 +33,7 @@ from providers.base import (
 from providers.http import Reply
 from providers.params import Object
 from providers.wire.comfy_events import Follower, Graph
-from providers.wire.comfy_results import graph_nodes, outcome, refused
+from providers.wire.comfy_results import outcome, refused, weights_of
 from providers.wire.comfy_server import MARK, Item, Server
 from providers.wire.comfy_socket import connect, follow
 from providers.wire.comfy_workflow import named_inputs, place_of, prepare_workflow
@@ -41,7 +41,6 @@ from providers.wire.comfy_workflow import named_inputs, place_of, prepare_workfl
 NAMESPACE = uuid.UUID("8a7c1f0e-5b0d-5c58-9c3e-6a1f5d2b7e40")
 PROMPT_ID = re.compile(r"[\w-]{1,100}")
 LOOK_BACK = 100  # finished prompts
-MODEL_INPUTS = ("ckpt_name", "unet_name")
 DIFFUSION: tuple[TaskType, ...] = (
     "text-to-image",
     "image-to-image",
@@ -230,12 +229,9 @@ def _graph_of(server: Server, prompt_id: str, client_id: str) -> Graph | None:
 def _loaded_model(server: Server) -> str | None:
     """ComfyUI does not say; it keeps what the prompt that runs, or the last one, has loaded."""
     running = [item for item in (server.queue() or {}).values() if item.running]
-    for item in running or server.recent(1):
-        for inputs in graph_nodes(item.graph):
-            for name in MODEL_INPUTS:
-                if isinstance(inputs.get(name), str):
-                    return str(inputs[name])
-    return None
+    return next(
+        (name for item in running or server.recent(1) for name in weights_of(item.graph)), None
+    )
 
 
 def _version(stats: Mapping[str, Any]) -> str:

@@ -233,6 +233,14 @@ def _seed(entry: Entry) -> int | None:
     return seeds.pop() if len(seeds) == 1 else None
 
 
+def weights_of(graph: Any) -> Iterator[str]:
+    """The checkpoints and diffusion models a graph loads: what stays in the memory of a server."""
+    for inputs in graph_nodes(graph):
+        for name in ("ckpt_name", "unet_name"):
+            if isinstance(inputs.get(name), str):
+                yield inputs[name]
+
+
 def graph_nodes(graph: Any) -> Iterator[Mapping[str, Any]]:
     """The inputs of every node of a graph that a server sent."""
     for node in _values(graph):
