@@ -5,17 +5,21 @@ process's own affair: three in a row seen by one process are enough to open a ci
 """
 
 from collections import Counter
+from datetime import datetime
 from uuid import UUID
 
 from genpulse import sql
 from genpulse.config import config
 from genpulse.events.log import NewEvent, append
+from genpulse.http.parsing import render_time
 
 OPENS_AFTER = 3  # transient errors in a row
 OPEN_FIRST, OPEN_LONGEST = 30.0, 600.0  # seconds, doubling
 OVERLOADED, NOT_AVAILABLE, RATE_LIMIT_LONGEST = 60.0, 3600.0, 120.0
 
 SET = """
+WITH before AS (SELECT 1 FROM admin_integrations_cooldown WHERE executor_id = %(executor)s AND model = %(model)s
+  AND credential_id IS NOT DISTINCT FROM %(credential)s::uuid AND until > now())
 INSERT INTO admin_integrations_cooldown (executor_id, credential_id, model, reason, until, probing, strikes)
 VALUES (%(executor)s, %(credential)s, %(model)s, %(reason)s,
   CASE WHEN %(seconds)s::float8 IS NULL THEN NULL ELSE now() + make_interval(secs => %(seconds)s::float8) END, false, 1)
@@ -24,6 +28,7 @@ ON CONFLICT (executor_id, credential_id, model) DO UPDATE SET reason = excluded.
   until = CASE WHEN %(doubles)s AND excluded.until IS NOT NULL THEN now() + make_interval(secs => least(
       %(seconds)s::float8 * power(2, admin_integrations_cooldown.strikes), %(longest)s))
     ELSE greatest(excluded.until, admin_integrations_cooldown.until) END
+RETURNING until, EXISTS (SELECT FROM before)
 """
 LIFT = """
 DELETE FROM admin_integrations_cooldown
@@ -61,10 +66,11 @@ def failed(
             ]
         )
     elif kind == "overloaded":
-        cool(executor, None, model, "overloaded", max(retry_after or 0, OVERLOADED * scale))
+        wait = max(retry_after or 0, OVERLOADED * scale)
+        say(name, kind, cool(executor, None, model, kind, wait))
     elif kind == "rate_limited":
         wait = min(retry_after or 1.0, RATE_LIMIT_LONGEST)
-        cool(executor, credential, model, "rate_limited", wait)
+        say(name, kind, cool(executor, credential, model, kind, wait))
     elif kind == "quota_exhausted":
         cool(executor, credential, "", kind, retry_after or seconds_to_midnight())
         append(
@@ -82,7 +88,7 @@ def failed(
             [NewEvent(account=None, type="executor.down", data={"executor": name, "reason": kind})]
         )
     elif kind == "not_available":
-        cool(executor, None, model, kind, NOT_AVAILABLE * scale)
+        say(name, kind, cool(executor, None, model, kind, NOT_AVAILABLE * scale))
     else:
         return False
     return True
@@ -110,9 +116,9 @@ def cool(
     seconds: float | None,
     *,
     doubles: bool = False,
-) -> None:
-    """Send nothing there for `seconds` (None: until somebody changes it)."""
-    sql.execute(
+) -> datetime | None:
+    """Send nothing there for `seconds` (None: until somebody changes it). Until when; None: it was so before."""
+    [(until, before)] = sql.fetch(
         SET,
         {
             "executor": executor,
@@ -124,6 +130,15 @@ def cool(
             "longest": OPEN_LONGEST * config.backoff_scale,
         },
     )
+    return None if before else until
+
+
+def say(name: str, reason: str, until: datetime | None) -> None:
+    """One event for a pause, however many errors it was made of."""
+    if until is None:
+        return
+    data = {"executor": name, "reason": reason, "until": render_time(until)}
+    append([NewEvent(account=None, type="executor.cooldown", data=data)])
 
 
 def seconds_to_midnight() -> float:
