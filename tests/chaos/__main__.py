@@ -32,10 +32,21 @@ HEAVY = {
 
 def experiments() -> dict[str, tuple[Callable[["Rig"], None], dict[str, str]]]:
     """Name -> what to run, and what its processes need in their environment."""
-    from tests.chaos import broker, commits, money, outcomes, workers
+    from tests.chaos import (
+        broker,
+        commits,
+        corpora,
+        leaders,
+        model,
+        money,
+        outcomes,
+        storms,
+        workers,
+    )
 
     return {
         "E01": (workers.killed_processes, {}),
+        "CHILDREN": (workers.every_child, {}),
         "E02": (broker.flushed, {}),
         "E03": (broker.broker_down, {}),
         "E04": (commits.died_after, {}),
@@ -48,9 +59,19 @@ def experiments() -> dict[str, tuple[Callable[["Rig"], None], dict[str, str]]]:
         "E13": (outcomes.with_keys, {}),
         "E14": (outcomes.with_look_up, {}),
         "E15": (outcomes.with_neither, {}),
+        "E16": (storms.stormy_vendor, {}),
+        "CIRCUIT": (storms.one_of_two_dies, {}),
+        "E17": (storms.nonsense, {}),
+        "E19": (corpora.one_key_at_once, {}),
         "E22": (money.canceled_at_random, {}),
         "E23": (money.database_down, {}),
+        "E26": (leaders.leaders_die, {}),
+        "SLOTS": (leaders.places_kept, {}),
         "E27": (workers.rolling_deploy, {"SHUTDOWN_GRACE": "4"}),
+        "E37": (model.every_order, {}),
+        "E41": (corpora.passed("E41 forbidden addresses", corpora.FORBIDDEN, 80), {}),
+        "E42": (corpora.passed("E42 bound credentials", corpora.BOUND, 20), {}),
+        "E46": (corpora.passed("E46 paths", corpora.PATHS, 40), {}),
     }
 
 

@@ -3,11 +3,10 @@
 from genpulse import sql
 from tasks import audit
 from tasks.models import Attempt, Task
-from tests.chaos.rig import Rig
+from tests.chaos.rig import Rig, eventually
 from tests.chaos.vendors import IMAGES, JOBS, Keyed, Painter, solid
 from tests.emulators.base import drop_answer
 from tests.emulators.comfyui import ComfyUI
-from tests.integration.stack import eventually
 
 HELD = """
 SELECT count(*) FROM tasks_task t JOIN wallet_hold h ON h.id = t.hold_id

@@ -1,6 +1,7 @@
 """Vendors that keep a journal, which is the truth about what was submitted twice."""
 
 import random
+import threading
 import time
 from collections import Counter
 from typing import Any
@@ -17,10 +18,23 @@ class Painter(OpenAI):
 
     slowness = 0.2
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = self.busiest = 0  # pictures in work now, and at most
+        self._brushes = threading.Lock()
+
     def _answer(self, request: Request) -> Response:
-        if request.path == IMAGES:
+        if request.path != IMAGES:
+            return super()._answer(request)
+        with self._brushes:
+            self.busy += 1
+            self.busiest = max(self.busiest, self.busy)
+        try:
             time.sleep(random.uniform(0, self.slowness))
-        return super()._answer(request)
+            return super()._answer(request)
+        finally:
+            with self._brushes:
+                self.busy -= 1
 
     def creates(self) -> Counter[str]:
         """How often each prompt was paid for."""
@@ -28,6 +42,56 @@ class Painter(OpenAI):
 
     def doubles(self) -> list[str]:
         return [prompt for prompt, count in self.creates().items() if count > 1]
+
+
+class Mortal(Painter):
+    """Dies and comes back at the same address."""
+
+    def die(self) -> None:
+        self._server.shutdown()
+        self._server.cut_all()
+        self._server.server_close()
+
+    def live_again(self) -> None:
+        port = self._server.server_port
+        self._server = type(self._server)(self, port)
+        threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
+
+
+class Stormy(Painter):
+    """While `storming`, it refuses: too many requests, overloaded, an error of its own, in turn."""
+
+    WAIT = 1  # seconds, in Retry-After
+    REFUSALS: tuple[tuple[int, dict[str, str], str], ...] = (
+        (429, {"retry-after": str(WAIT)}, "rate_limit_exceeded"),
+        (503, {}, "overloaded"),
+        (500, {}, "server_error"),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storming = False
+        self.painted: Counter[str] = Counter()
+        self.refused: Counter[int] = Counter()
+        self.early = 0  # came back before its Retry-After was over
+        self._not_before: dict[str, float] = {}
+
+    def _answer(self, request: Request) -> Response:
+        if request.path != IMAGES:
+            return super()._answer(request)
+        prompt = request.json["prompt"]
+        with self._brushes:
+            self.early += time.monotonic() < self._not_before.get(prompt, 0)
+            refusal = random.choice(self.REFUSALS) if self.storming else None
+        if refusal is None:
+            self.painted[prompt] += 1
+            return super()._answer(request)
+        status, headers, code = refusal
+        with self._brushes:
+            self.refused[status] += 1
+            if status == 429:
+                self._not_before[prompt] = time.monotonic() + self.WAIT
+        return Response(status, {"error": {"message": "not now", "code": code}}, dict(headers))
 
 
 class Keyed(Emulator):
