@@ -23,7 +23,7 @@ APPEND_SLASH = False  # both spellings of a path are served; nobody is redirecte
 DATA_UPLOAD_MAX_MEMORY_SIZE = config.max_body_bytes
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # `genpulse.urls` finds the admin pages: only web has any
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from genpulse import front, health, metrics
 from genpulse.http import openapi
 
+admin.autodiscover()
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", front.root),
     path("health", health.health),

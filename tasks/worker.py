@@ -10,6 +10,7 @@ draining, let calls end for SHUTDOWN_GRACE, cut the remaining sockets, record ea
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from typing import Any
 import psutil
 import structlog
 from celery import signals
+from celery.concurrency import get_implementation
+from celery.utils.nodenames import default_nodename, host_format
 from celery.worker.request import Request
 from kombu.entity import Queue
 
@@ -77,7 +80,7 @@ def run_io(*, quarantine: bool = False) -> None:
         Queue(queue, no_ack=True)  # type: ignore[no-untyped-call]
         for queue in consumed
     ]
-    start(name, consumed, ["--pool=threads", f"--concurrency={threads}"])
+    start(name, consumed, pool="threads", concurrency=threads)
 
 
 def run_media() -> None:
@@ -91,23 +94,27 @@ def run_media() -> None:
         worker_soft_shutdown_timeout=config.shutdown_grace,
         worker_enable_soft_shutdown_on_idle=True,
     )
-    start(worker_name("media"), [publish.MEDIA], ["--pool=prefork", "--concurrency=2"])
+    start(worker_name("media"), [publish.MEDIA], pool="prefork", concurrency=2)
 
 
-def start(name: str, names: Sequence[str], options: Sequence[str]) -> None:
-    app.start(
-        [
-            "--quiet",
-            "worker",
-            f"--hostname={name}@%h",
-            f"--queues={','.join(names)}",
-            "--loglevel=WARNING",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-            *options,
-        ]
+def start(name: str, names: Sequence[str], *, pool: str, concurrency: int) -> None:
+    """As `celery worker` does, without its command line, which loads shells and monitors."""
+    os.environ["CELERY_SKIP_CHECKS"] = (
+        "true"  # they load every page; `genpulse.startup` has checked
     )
+    worker = app.Worker(
+        hostname=host_format(default_nodename(f"{name}@%h")),
+        pool_cls=get_implementation(pool),
+        concurrency=concurrency,
+        queues=list(names),
+        loglevel="WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    sys.exit(worker.exitcode)
 
 
 def shut_down(consumer: Any) -> None:
