@@ -15,7 +15,7 @@ SEEN = "SELECT task_id, number, family FROM tasks_attempt WHERE task_id = ANY(%s
 
 def flushed(rig: Rig) -> None:
     """E02: everything the broker and the live store know is gone, again and again."""
-    rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
+    rig.stack.ensure("orchestrator", "media", *rig.crew)
     who, sandbox = rig.owner(), rig.executor(slots=32)
 
     def flush() -> None:
@@ -58,7 +58,7 @@ def broker_down(rig: Rig) -> None:
 
 def doubled(rig: Rig) -> None:
     """E06: every message comes three more times, in any order, late and early."""
-    rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
+    rig.stack.ensure("orchestrator", "media", *rig.crew)
     copied: set[tuple[UUID, int]] = set()
     with Painter() as painter:
         who = rig.owner()
@@ -91,7 +91,7 @@ def doubled(rig: Rig) -> None:
 
 def hung_up(rig: Rig) -> None:
     """E07: all connections to the broker are cut while long calls run; their messages are delivered again."""
-    rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
+    rig.stack.ensure("orchestrator", "media", *rig.crew)
     with Painter() as painter:
         painter.slowness = max(20 * rig.scale, 8)
         who, painting = rig.owner(), rig.executor("openai", painter.base, slots=24)
@@ -117,7 +117,7 @@ def hung_up(rig: Rig) -> None:
 def visible_again(rig: Rig) -> None:
     """E10: calls last several times longer than the broker waits for an acknowledgement. The stack has
     VISIBILITY_TIMEOUT 3."""
-    rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
+    rig.stack.ensure("orchestrator", "media", *rig.crew)
     with Painter() as painter:
         who, sandbox = rig.owner(), rig.executor(slots=32)
         painting = rig.executor("openai", painter.base, slots=16)

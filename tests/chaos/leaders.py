@@ -83,7 +83,8 @@ def places_kept(rig: Rig) -> None:
             with rig.broker as broker:
                 broker.flushall()
             rig.counts["flushed"] += 1
-            rig.restart(leader(rig))
+            if rig.counts["killed orchestrator"] < rig.some(20):
+                rig.restart(leader(rig))
             connection.close()
 
         with meanwhile(look, lambda: 0.02), meanwhile(disturb, lambda: rig.random.uniform(0.5, 2)):

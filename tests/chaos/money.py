@@ -22,7 +22,7 @@ SELECT count(pg_terminate_backend(pid)) FROM (
 
 def canceled_at_random(rig: Rig) -> None:
     """E22: a cancel wins or loses, never both."""
-    rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
+    rig.stack.ensure("orchestrator", "media", *rig.crew)
     with Painter() as painter:
         who, sandbox = rig.owner(), rig.executor(slots=8)
         painting = rig.executor("openai", painter.base, slots=4, verify_ttl=5)
@@ -58,14 +58,15 @@ def canceled_at_random(rig: Rig) -> None:
     for status, number in seen.items():
         rig.counts[f"canceled while {status}"] += number
     rig.counts["late attempts"] = Attempt.objects.filter(task_id__in=ids, late=True).count()
-    rig.hit("canceled while waiting", seen["queued"])
-    rig.hit("canceled in flight", seen["running"] + seen["awaiting"] + seen["admitted"])
+    in_flight = seen["running"] + seen["awaiting"] + seen["admitted"]
+    rig.hit("canceled while waiting", seen["queued"], by_chance=True)
+    rig.hit("canceled in flight", in_flight, by_chance=True)
     rig.finish("E22 cancel")
 
 
 def database_down(rig: Rig) -> None:
     """E23: backends are killed, and (where the server is ours alone) the server stops at once, again and again."""
-    rig.stack.ensure("orchestrator", "media", "worker", "worker-2")
+    rig.stack.ensure("orchestrator", "media", *rig.crew)
     who, sandbox = rig.owner(), rig.executor(slots=32)
     accepted: list[str] = []
     refusals = 0

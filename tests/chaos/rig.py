@@ -75,6 +75,11 @@ class Rig:
         return max(round(full * self.scale), least)
 
     @property
+    def crew(self) -> tuple[str, ...]:
+        """The workers where one would do: starting more costs a small run more than the run."""
+        return ("worker", "worker-2") if self.scale >= 1 else ("worker",)
+
+    @property
     def broker(self) -> "redis.Redis":
         return redis.Redis.from_url(self.stack.environment["REDIS_URL"], socket_timeout=5)
 
@@ -152,7 +157,7 @@ class Rig:
         self.counts["submitted"] += count
         return ids
 
-    def ended(self, ids: Sequence[str], seconds: float = 120) -> list[Task]:
+    def ended(self, ids: Sequence[str], seconds: float = 300) -> list[Task]:
         """The tasks, when all have ended; also over a database that comes and goes."""
         until = time.monotonic() + seconds
         while True:
@@ -170,7 +175,7 @@ class Rig:
         self.counts.update(f"ended {task.status}" for task in tasks)
         return tasks
 
-    def succeeded(self, ids: Sequence[str], seconds: float = 120) -> list[Task]:
+    def succeeded(self, ids: Sequence[str], seconds: float = 300) -> list[Task]:
         """As `ended`, and all of them well, without a try that counted."""
         tasks = self.ended(ids, seconds)
         odd = [(str(t.id), t.status, t.tries) for t in tasks if t.status != "succeeded" or t.tries]

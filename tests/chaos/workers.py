@@ -129,7 +129,7 @@ def frozen_worker(rig: Rig) -> None:
             time.sleep(rig.random.uniform(0, 1))
             frozen.send_signal(signal.SIGCONT)
             rig.counts["frozen"] += 1
-            rig.ended(ids, 120)
+            rig.ended(ids)
         assert painter.doubles() == []
     lease = float(rig.stack.environment["LEASE_SECONDS"])
     rig.counts["slowest recovery ms"] = int(max(recovered) * 1000)
