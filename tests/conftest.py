@@ -13,13 +13,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import django
 import pytest
 import redis
 
 from genpulse.embedded import Postgres, Running, Valkey, free_port
+
+if TYPE_CHECKING:
+    from pytest_django import DjangoDbBlocker
+
+    from tests.integration.stack import Stack
 
 HOME = Path(tempfile.mkdtemp(prefix="genpulse-test-"))
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
@@ -102,6 +107,36 @@ def ledger_can_be_emptied() -> Iterator[None]:
         patch.setattr(DatabaseOperations, "execute_sql_flush", execute_sql_flush)
         patch.setattr(DatabaseOperations, "sql_flush", sql_flush)
         yield
+
+
+@pytest.fixture(scope="session")
+def processes(django_db_setup: None, django_db_blocker: "DjangoDbBlocker") -> "Iterator[Stack]":
+    """They start once for all tests that need them: starting costs more than most tests."""
+    from tests.integration.stack import Stack
+
+    with django_db_blocker.unblock():
+        running = Stack()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def stack(transactional_db: None, processes: "Stack") -> "Stack":
+    """Orchestrator, one I/O worker and one media worker, alive, on an empty database."""
+    return processes.ensure("orchestrator", "worker", "media")
+
+
+@pytest.fixture
+def web(transactional_db: None, processes: "Stack") -> str:
+    """The base URL of a web process beside those of `stack`."""
+    from tests.integration.listeners import is_up
+    from tests.integration.stack import eventually
+
+    port = processes.environment.setdefault("PORT", str(free_port()))
+    processes.ensure("orchestrator", "worker", "media", "web")
+    base = f"http://127.0.0.1:{port}"
+    eventually(lambda: is_up(base), 90)
+    return base
 
 
 @pytest.fixture
