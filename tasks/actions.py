@@ -13,7 +13,7 @@ from admin_integrations import fleet, routing
 from admin_integrations.fleet import RouteView
 from admin_integrations.routing import BindingView
 from genpulse import sql
-from genpulse.errors import Problem
+from genpulse.errors import FamilyDraining, Problem
 from media import services as media
 from providers import registry
 from tasks import drafts, routes
@@ -51,6 +51,7 @@ def draft(actor: Actor, action: str, body: dict[str, Any], price: int) -> Draft:
     """
     chosen = routing.choose(action)
     if chosen is None:
+        drafts.family_open({""})
         return waiting(actor, action, TaskBody(**body), price)
     return drafts.draft(actor, TaskBody(**body, **target_of(chosen)), fixed_price=price)
 
@@ -96,6 +97,8 @@ def bind(waits: dict[str, Any]) -> bool:
     actor = Actor(account_id=waits["account_id"], account=waits["name"], source=waits["source"])
     try:
         made = draft(actor, waits["action"], {"input": sql.loads(waits["input"])}, waits["quoted"])
+    except FamilyDraining:
+        return False
     except Problem as problem:
         shown = error("bad_input", problem.code, problem.detail, retryable=False)
         return apply([Settle(task_id=id_, success=False, output={}, shown=shown)])[0].ok

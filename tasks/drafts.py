@@ -118,7 +118,7 @@ def draft(
         bound = bound_to(body)
         targets = resolve(body, bound)
         _key_allows(actor, targets)
-        _family_open({target.family for target in targets})
+        family_open({target.family for target in targets})
         clean = validated(actor, body, targets)
         places = check_workflows(targets, bound, clean)
         resolved = media.resolve_inputs(actor.account_id, clean, places=places)
@@ -278,11 +278,13 @@ def _key_allows(actor: Actor, targets: Sequence[registry.Target]) -> None:
             raise ModelNotAllowed(f"This key may not use {target.model}.")
 
 
-def _family_open(families: set[str]) -> None:
+def family_open(families: set[str]) -> None:
+    """Raises FamilyDraining. The empty name stands for work of which nobody knows yet where it belongs."""
     wishes = states.current()
     closed = {family for family in families if wishes.of(family) == states.DRAINING}
     if closed:
-        raise FamilyDraining(f"The queue {min(closed)} takes no new work.", retry_after=DRAIN_RETRY)
+        name = " ".join(["The queue", *filter(None, [min(closed)])])
+        raise FamilyDraining(f"{name} takes no new work.", retry_after=DRAIN_RETRY)
 
 
 def route_of(

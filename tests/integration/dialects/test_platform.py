@@ -210,3 +210,19 @@ def test_operators_only(service):
     assert said(service.post("/api/tasks/v1/dispatch")) == (403, "ADMIN_ONLY")
     assert root.post("/api/notify/v1/event", {"userId": USER, "x": 1}).json() == {"success": True}
     assert said(service.post("/api/notify/v1/event", {})) == (403, "ADMIN_ONLY")
+
+
+def test_a_drained_queue_ends_no_work_that_waits_for_a_binding(service):
+    """It is bound when the queue is open again."""
+    sandbox()
+    root = caller("root", "admin")
+    assert submit(service).status_code == 200
+    WorkflowBinding.objects.create(action="draw", model="sandbox-image")
+    routing.forget()
+    assert root.post("/api/v1/queues/sandbox/drain", {}).status_code == 200
+    assert said(submit(service, "t2")) == (503, "FAMILY_DRAINING")
+    blocking.review()
+    assert Task.objects.get().status in {"queued", "blocked"}
+    assert root.post("/api/v1/queues/sandbox/resume", {}).status_code == 200
+    blocking.review()
+    assert Task.objects.get().provider == "sandbox"
