@@ -5,7 +5,7 @@ DATA := $(or $(GENPULSE_DATA),.genpulse)
 INSTALLED := .venv/installed
 TOOLS := .venv/tools
 
-.PHONY: up down test lint types imports tests coverage bench chaos
+.PHONY: up down test lint types imports tests coverage bench chaos screenshots
 .NOTPARALLEL:
 .DEFAULT_GOAL := up
 
@@ -45,6 +45,9 @@ bench: $(INSTALLED)  ## measure everything on servers of its own, or one program
 
 chaos: $(TOOLS)  ## every experiment with faults, at full size, on servers of its own
 	@$(BIN)/python -m tests.chaos
+
+screenshots: $(TOOLS)  ## pictures of the console for docs/images, from an instance of its own
+	@$(BIN)/python -m tests.browser.screenshots
 
 $(INSTALLED): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

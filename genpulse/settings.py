@@ -123,7 +123,8 @@ CORS_ALLOWED_ORIGIN_REGEXES = [
     for origin in ORIGINS
     if "*" in origin
 ]
-CSRF_TRUSTED_ORIGINS = CORS_ALLOWED_ORIGINS
+# Ours too: behind a proxy that speaks TLS the request itself looks like plain HTTP.
+CSRF_TRUSTED_ORIGINS = [*CORS_ALLOWED_ORIGINS, urlsplit(config.base_url)._replace(path="").geturl()]
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_HEADERS = [
     "authorization",

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from genpulse.console import requests, shown
 from genpulse.console.doors import sign_in_page
 from genpulse.console.pages import page, told
-from genpulse.errors import AuthenticationRequired, ValidationFailed
+from genpulse.errors import AuthenticationRequired
 from genpulse.events import cursors
 from genpulse.http.pagination import paginate
 from genpulse.http.parsing import parse
@@ -136,9 +136,9 @@ class Preview(ConsoleView):
         return self.page("preview", quote=quote, curl=wish.curl(base))
 
     def handle_exception(self, exc: Exception) -> Any:
-        """A form that is not finished yet is no failure of the page."""
+        """What would be refused is said in its place: nothing has failed yet."""
         problem = problem_of(exc)
-        if not isinstance(problem, ValidationFailed):
+        if problem.status == 401 or problem.status >= 500:
             return super().handle_exception(exc)
         return self.page("preview", problem=problem)
 

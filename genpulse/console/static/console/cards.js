@@ -61,7 +61,7 @@ function milestone(card, state) {
   const quarter = Math.floor((state.progress ?? 0) / 25);
   if (quarter <= state.said || quarter > 3) return null;
   state.said = quarter;
-  return `${card.querySelector("h4").textContent}: ${quarter * 25} %`;
+  return `${card.querySelector(".name").textContent}: ${quarter * 25} %`;
 }
 
 function renew(card, state) {

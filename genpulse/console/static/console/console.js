@@ -6,7 +6,7 @@ const WORDS = {
   connecting: "Connecting",
   live: "Live",
   reconnecting: "Reconnecting",
-  offline: "Offline: changes show when the connection is back",
+  offline: "Offline: this page catches up later",
   crowded: "Too many open pages: close some for live changes",
 };
 const page = document.body;
@@ -91,17 +91,20 @@ page.addEventListener("click", (event) => {
   if (button && "dismiss" in button.dataset) at("#problem").replaceChildren();
 });
 
-// A card that is swapped while its button has the focus would drop it on the floor.
+// A card that is swapped while its button has the focus would drop it on the floor. It waits on the card itself
+// while there is no button.
 let focused = null;
 page.addEventListener("htmx:beforeSwap", (event) => {
+  const card = event.detail.target;
   const active = document.activeElement;
-  focused = event.detail.target?.matches(".card") && event.detail.target.contains(active) ? active.dataset.act ?? "" : null;
+  if (!card?.matches(".card") || active === card) return;
+  focused = card.contains(active) ? active.dataset.act ?? "" : null;
 });
 page.addEventListener("htmx:afterSettle", (event) => {
   const card = event.target.closest?.(".card");
-  if (card && focused !== null && document.activeElement === page) {
-    (card.querySelector(focused ? `[data-act="${focused}"]` : ".card") ?? card).focus({ preventScroll: true });
-  }
+  if (!card || focused === null || document.activeElement !== page) return;
+  const same = focused && card.querySelector(`[data-act="${focused}"]`);
+  (same || card).focus({ preventScroll: true });
 });
 page.addEventListener("htmx:load", (event) => {
   localize(event.target.parentElement ?? page);
