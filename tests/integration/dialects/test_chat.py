@@ -10,6 +10,7 @@ from genpulse.dialects import chat, chat_words
 from genpulse.ids import new_id
 from media.models import Asset
 from tasks.models import Batch, Conversation, Status, Task, TaskContent
+from tests.integration import listeners
 from tests.integration.cast import caller
 from tests.integration.dialects.test_generation import PNG
 from tests.integration.stack import all_ended, sandbox
@@ -323,3 +324,45 @@ def test_a_story(stack, monkeypatch):
     all_ended(drawn["task_ids"])
     image = alice.get(f"/v1/tasks/{drawn['task_id']}").json()
     assert image["result_url"] == image["result_urls"][0]
+
+
+def frames(who, key, **fields):
+    answer = who.post(CHAT, {**ASK, "stream": True, **fields}, headers={"Idempotency-Key": key})
+    assert answer.headers["Content-Type"].startswith("text/event-stream"), answer.text
+    lines = [line[6:] for line in answer.text.split("\n\n") if line.startswith("data: ")]
+    assert lines.pop() == "[DONE]"
+    assert Task.objects.filter(finished_at=None).count() == 0
+    return [json.loads(line) for line in lines]
+
+
+def said(chunks, place):
+    choices = [chunk["choices"][0] for chunk in chunks]
+    return "".join(c["delta"].get("content", "") for c in choices if c["index"] == place)
+
+
+def test_answers_while_they_are_written(web):
+    """Two models speak at once; a replay hears the same again, and one that fails says so."""
+    sandbox()
+    alice = listeners.rich(web)
+    two = {"prompt": "one two three", "model": "sandbox-text,Sandbox-Text"}
+    first, *chunks = frames(alice, "s1", **two)
+    assert set(first) == {"batch_id", "conversation_id", "task_ids", "task_id", "status"}
+    text = "[sandbox] sandbox-text: one two three"
+    for place in (0, 1):
+        mine = [chunk for chunk in chunks if chunk["choices"][0]["index"] == place]
+        assert {chunk["task_id"] for chunk in mine} == {first["task_ids"][place]}
+        assert mine[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+        assert mine[-1]["choices"][0]["finish_reason"] == "stop"
+        assert len(mine) > 3  # it came in parts
+        assert said(chunks, place) == text
+    again = frames(alice, "s1", **two)
+    assert again[0] == first
+    assert [said(again[1:], place) for place in (0, 1)] == [text, text]
+
+    refused = frames(alice, "s2", sandbox={"latency": 0, "fail": "content_refused"})[1:]
+    assert [refused[0]["error"]["code"], refused[0]["model"]] == [
+        "content_policy_violation",
+        "sandbox-text",
+    ]
+    drawn = frames(alice, "s3", mode="image", model="sandbox-image")
+    assert drawn[-1]["choices"][0]["finish_reason"] == "stop"
