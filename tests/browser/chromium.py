@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 TRIED = Path(tempfile.gettempdir()) / f"genpulse-chromium-{os.getuid()}"
 WAYS = (
     ["apt-get", "update", "-qq"],
-    ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"],
+    ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"],
     [sys.executable, "-m", "playwright", "install", "chromium"],
 )
 
@@ -44,11 +45,11 @@ def _found(playwright: Playwright) -> str | None:
 
 
 def _installed(playwright: Playwright) -> str:
-    """Tried once on a machine, also when many processes need one."""
+    """Tried once an hour, also when many processes need one."""
     with TRIED.open("a+") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
         mark.seek(0)
-        if not mark.read():
+        if not mark.read() or time.time() - os.fstat(mark.fileno()).st_mtime > 3600:
             mark.write("tried\n")
             _install(playwright)
     path = _found(playwright)
