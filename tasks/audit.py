@@ -1,5 +1,6 @@
 """Do tasks, attempts, events and money agree? Every invariant is a query for the rows that break it."""
 
+from genpulse.events.log import NewEvent, append
 from wallet import audit as ledger
 from wallet.audit import Check
 
@@ -74,3 +75,19 @@ def run() -> list[Check]:
 def breaches() -> list[Check]:
     """Those that do not hold."""
     return [check for check in run() if check.violations]
+
+
+def report() -> int:
+    """Tell operators of each invariant that does not hold; how many these are."""
+    found = breaches()
+    append(
+        [
+            NewEvent(
+                account=None,
+                type="audit.violation",
+                data={"invariant": check.name, "count": check.violations},
+            )
+            for check in found
+        ]
+    )
+    return len(found)

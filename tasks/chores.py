@@ -15,7 +15,7 @@ from genpulse import sql
 from genpulse.auth import tokens
 from genpulse.http import idempotency
 from media import services as media
-from tasks import departures, erasure, keeping, publish
+from tasks import audit, departures, erasure, keeping, publish
 from wallet import services as wallet
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,7 @@ CHORES: dict[str, ChoreSpec] = {
     "dead-letters": ChoreSpec(3600, keeping.drop_dead_letters),
     "logs": ChoreSpec(3600, keeping.drop_old_logs),
     "workers": ChoreSpec(3600, keeping.forget_workers),
+    "audit": ChoreSpec(86400, audit.report),
 }
 
 SEED = (
