@@ -4,9 +4,11 @@ import re
 import tomllib
 from pathlib import Path
 
+from django.apps import apps
 from pydantic import AliasChoices
 
 from genpulse.config import Config
+from genpulse.schema import VIEWS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,3 +43,28 @@ def test_nothing_documented_is_gone():
     )
     named = {name for row in rows for name in row.split(", ")} - {"Package", "---"}
     assert {name for name in named if name not in wanted} == set()
+
+
+def test_every_column_of_the_short_names_is_listed():
+    listed: dict[str, set[str]] = {}
+    for part in (ROOT / "docs/tasks-schema.md").read_text().split("\n## ")[1:]:
+        name, _, rest = part.partition("\n")
+        listed[name] = set(re.findall(r"^\| `(\w+)` \|", rest, re.MULTILINE))
+    tables = {model._meta.db_table: model for model in apps.get_models(include_auto_created=True)}
+    assert listed == {
+        view: {field.column for field in tables[table]._meta.local_fields if field.column}
+        for view, table in VIEWS.items()
+    }
+
+
+def test_guides_name_only_settings_that_exist():
+    """Names of the environment in the guides for newcomers are names of ours."""
+    known = names_in("configuration.md")
+    for guide in (ROOT / "docs").glob("migrate-from-*.md"):
+        named = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9])`", guide.read_text()))
+        words = {
+            name
+            for name in named
+            if name.startswith(("WALLET_", "TASK_", "NO_", "ADMIN_ONLY", "EXECUTOR_"))
+        }
+        assert named - words <= known, guide.name

@@ -8,7 +8,8 @@ from genpulse.http import problems
 
 problems.register("/api/wallet", common.wallet_envelope)
 problems.register("/api/tasks", common.task_envelope)
-problems.register("/api/notify", envelopes.platform)
+for prefix in ("/api/notify", "/api/media", "/api/abilities", "/api/ability-tasks", "/api/agent"):
+    problems.register(prefix, envelopes.platform)
 
 urlpatterns = [
     path("api/wallet/v1/freeze", wallet.Freeze.as_view()),

@@ -226,3 +226,10 @@ def test_a_drained_queue_ends_no_work_that_waits_for_a_binding(service):
     assert root.post("/api/v1/queues/sandbox/resume", {}).status_code == 200
     blocking.review()
     assert Task.objects.get().provider == "sandbox"
+
+
+def test_what_is_not_there_yet_is_not_found_in_the_platforms_words(service):
+    for path in ("media/v1/sts", "abilities", "ability-tasks/x", "agent/auth/verify", "notify/x"):
+        answer = service.get(f"/api/{path}")
+        assert said(answer) == (404, "NOT_FOUND"), path
+        assert set(answer.json()) == {"detail", "code", "request_id"}
