@@ -43,13 +43,20 @@ function localize(root) {
 
 // The list of tasks renews itself, but never under the hands of somebody who uses it.
 let listIsOld = false;
-function renewList() {
+function listIsInUse() {
   const list = at("#tasks");
-  const inUse = list.contains(document.activeElement) || list.querySelector("details[open]");
-  if (!listIsOld || inUse) return;
-  listIsOld = false;
-  htmx.trigger(list, "refresh");
+  return list.contains(document.activeElement) || list.querySelector("details[open]") !== null;
 }
+function renewList() {
+  if (!listIsOld || listIsInUse()) return;
+  listIsOld = false;
+  htmx.trigger(at("#tasks"), "refresh");
+}
+page.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.requestConfig.elt.id !== "tasks" || !listIsInUse()) return;
+  event.detail.shouldSwap = false; // it was asked for before the list was used
+  listIsOld = true;
+});
 
 function happened(event) {
   if (event.type.startsWith("wallet.")) htmx.trigger(page, "wallet");
