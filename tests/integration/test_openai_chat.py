@@ -4,12 +4,15 @@ import asyncio
 import json
 import threading
 from contextlib import suppress
+from uuid import UUID
 
 import openai
 import pytest
 import requests
 
 from genpulse.events.bells import live
+from genpulse.ids import new_id
+from tasks.hub import Hub
 from tasks.models import Status, Task
 from tests.integration.listeners import Remote
 from tests.integration.openai_client import HELLO, SAID, House, ended, sandboxed
@@ -220,7 +223,7 @@ def hang_up(house, body, **headers):
             return answer.headers["X-GenPulse-Task-Id"]
         with pytest.raises(requests.Timeout):
             session.post(url, json=whole, timeout=1.5)
-    return eventually(lambda: Task.objects.filter(finished_at=None).first()).id
+    return eventually(lambda: Task.objects.values_list("pk", flat=True).first())
 
 
 LONG = sandboxed(latency=0, text="word " * 2000, chunk_delay=0.05)
@@ -245,7 +248,30 @@ def test_somebody_else_waits(house, client):
     next(events)
     stream.close()
     assert [event for _, event in events][-1]["type"] == "task.succeeded"
-    assert ended(task_id, Status.SUCCEEDED)
+    ended(task_id, Status.SUCCEEDED)
+
+
+def test_other_web_processes_know_who_waits(house):
+    """This process asks; the one that holds the stream answers."""
+    task = house.native.submit({"latency": 60})
+    watcher = house.native.stream(f"/api/v1/tasks/{task['id']}/events")
+    events = iter(watcher)
+    next(events)
+    account = house.native.who.user.account_id
+
+    async def waited_for(*ids):
+        here = Hub()
+        try:
+            return [await here.waited_for(id_, account) for id_ in ids]
+        finally:
+            for running in here._running:
+                running.cancel()
+            await asyncio.gather(*here._running, return_exceptions=True)
+            await here.redis.aclose()
+
+    assert asyncio.run(waited_for(UUID(task["id"]), new_id())) == [True, False]
+    watcher.answer.close()
+    house.native.post(f"/api/v1/tasks/{task['id']}/cancel")
 
 
 def test_a_crowd_listens(house):
