@@ -137,7 +137,7 @@ def one_of_two_dies(rig: Rig) -> None:
     rig.counts["outcome unknown"] = len(unknown)
     rig.hit("circuits opened", told["executor.down"])
     left = Task.objects.filter(pk__in=ids, attempt__gt=1, executor=staying.name).count()
-    rig.hit("went to the other one", left)
+    rig.hit("went to the other one", left, by_chance=True)
     rig.finish("CIRCUIT one of two dies")
 
 

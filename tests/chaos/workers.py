@@ -115,15 +115,17 @@ def frozen_worker(rig: Rig) -> None:
         painting = rig.executor("openai", painter.base, slots=32, verify_ttl=5)
         ids: list[str] = []
         for _ in range(rig.some(8)):
-            ids += rig.submit(who, "sandbox-text", sandbox, 20, vary=lambda _: {"latency": 0.5})
-            ids += rig.submit(who, "gpt-image-2", painting, 10)
-            eventually(lambda: Attempt.objects.filter(stage__in=["claimed", "sending"]).count() > 8)
             frozen = rig.stack.processes["worker"]
-            frozen.send_signal(signal.SIGSTOP)
-            stopped = time.monotonic()
+            for name in ("worker", "worker-2"):
+                eventually(partial(_signed_on, rig.stack.processes[name].pid))
+            ids += rig.submit(who, "sandbox-text", sandbox, 20, vary=lambda _: {"latency": 3})
+            ids += rig.submit(who, "gpt-image-2", painting, 10)
             held = Attempt.objects.filter(
                 worker__contains=f"-{frozen.pid}-", stage__in=["claimed", "sending"]
             )
+            eventually(held.exists)
+            frozen.send_signal(signal.SIGSTOP)
+            stopped = time.monotonic()
             eventually(partial(gone, held))
             recovered.append(time.monotonic() - stopped)
             time.sleep(rig.random.uniform(0, 1))
@@ -136,6 +138,10 @@ def frozen_worker(rig: Rig) -> None:
     rig.counts["lease ms"] = int(lease * 1000)
     rig.hit("attempts taken from a frozen worker", rig.count(LEFT, ids))
     rig.finish("E08 frozen worker")
+
+
+def _signed_on(pid: int) -> bool:
+    return Worker.objects.filter(name__contains=f"-{pid}-").exists()
 
 
 def poison(rig: Rig) -> None:
@@ -196,7 +202,7 @@ def rolling_deploy(rig: Rig) -> None:
 def _stop_in_order(rig: Rig, name: str, grace: float) -> None:
     """SIGTERM: gone within the grace and three seconds, or the experiment fails."""
     process = rig.stack.processes[name]
-    eventually(lambda: Worker.objects.filter(name__contains=f"-{process.pid}-").exists())
+    eventually(partial(_signed_on, process.pid))
     rig.stack.processes.pop(name)
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()

@@ -22,7 +22,7 @@ from tasks.models import TERMINAL, Task
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
 SCALED = {
-    "LEASE_SECONDS": "1.5",
+    "LEASE_SECONDS": "4",  # less would run out under a worker that is only starved by other processes
     "HEARTBEAT_SECONDS": "0.2",
     "LEADER_SECONDS": "1",
     "TICK_ADMIT": "0.05",
