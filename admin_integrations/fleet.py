@@ -6,7 +6,7 @@ route: eligible, or the reason why not. Reasons are the words of the public `exp
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -129,13 +129,9 @@ class Fleet:
     def load(cls) -> "Fleet":
         return cls(
             executors=tuple(_executor(row) for row in sql.fetch_dicts(EXECUTORS)),
-            credentials=_credentials(),
-            cooldowns=_cooldowns(),
+            credentials={row["id"]: CredentialView(**row) for row in sql.fetch_dicts(CREDENTIALS)},
+            cooldowns=tuple(CooldownView(**row) for row in sql.fetch_dicts(COOLDOWNS)),
         )
-
-    def refreshed(self) -> "Fleet":
-        """The same executors with what work itself changes, keys and cooldowns, as they are right now."""
-        return replace(self, credentials=_credentials(), cooldowns=_cooldowns())
 
     def verdicts(self, route: RouteView) -> list[Verdict]:
         """One verdict for each executor of the route's provider; capacity is not looked at here."""
@@ -306,14 +302,6 @@ COOLDOWNS = """
 SELECT executor_id, credential_id, model, reason, until, coalesce(until <= now(), false) AS over, probing
 FROM admin_integrations_cooldown
 """
-
-
-def _credentials() -> dict[UUID, CredentialView]:
-    return {row["id"]: CredentialView(**row) for row in sql.fetch_dicts(CREDENTIALS)}
-
-
-def _cooldowns() -> tuple[CooldownView, ...]:
-    return tuple(CooldownView(**row) for row in sql.fetch_dicts(COOLDOWNS))
 
 
 def _executor(row: Mapping[str, Any]) -> ExecutorView:

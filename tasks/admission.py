@@ -59,12 +59,13 @@ class Round:
 
     def run(self) -> list[Applied]:
         """Admit what fits; the moves that were applied."""
-        free = [e for e in self.fleet.executors if self._takes_work(e)]
-        if not free:
+        lanes = read_lanes(states.read()) if self._free() else []
+        if not lanes:
             return []
-        # The last round and its work may have used up a quota or brought a cooldown since the fleet was read.
-        self.fleet = self.capacity.fleet = self.fleet.refreshed()
-        self._form_lines(free)
+        # Read after the lanes, so that what waits finds its executors, keys, quotas and cooldowns of this moment.
+        self.fleet = self.capacity.fleet = Fleet.load()
+        free = self._free()
+        self._form_lines(free, lanes)
         if not self.lines:
             return []
         self._go_round([executor for executor in free if executor.id in self.lines])
@@ -74,13 +75,15 @@ class Round:
         self._keep(applied)
         return applied
 
+    def _free(self) -> list[ExecutorView]:
+        return [executor for executor in self.fleet.executors if self._takes_work(executor)]
+
     def _takes_work(self, executor: ExecutorView) -> bool:
         """Work of a pull executor is handed out by its agent's own request, not here."""
         pushed = executor.dispatch == "celery" and executor.status == "active"
         return pushed and self.capacity.free_slots(executor) > 0
 
-    def _form_lines(self, free: list[ExecutorView]) -> None:
-        lanes = read_lanes(states.read())
+    def _form_lines(self, free: list[ExecutorView], lanes: list[Lane]) -> None:
         self.clocks = Clocks()
         lines: dict[tuple[frozenset[UUID], str, str, int], Line] = {}
         for lane in lanes:
