@@ -1,5 +1,7 @@
 """What services of the dialects hear without asking: callbacks in the door's own form, and batches that end by themselves."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from tests.integration.cast import caller
@@ -38,18 +40,14 @@ def heard(receiver, count=1):
 
 
 def unsigned(document):
-    """URLs are signed anew each time."""
+    """URLs are signed anew each time, for the address of whoever signs."""
     if isinstance(document, dict):
-        return {
-            name: value.split("?")[0]
-            if isinstance(value, str) and value.startswith("http")
-            else unsigned(value)
-            for name, value in document.items()
-            if name != "url_expires_at"
-        }
+        items = ((name, value) for name, value in document.items() if name != "url_expires_at")
+        return {name: unsigned(value) for name, value in items}
     if isinstance(document, list):
-        return [one.split("?")[0] if isinstance(one, str) else unsigned(one) for one in document]
-    return document
+        return [unsigned(one) for one in document]
+    is_url = isinstance(document, str) and document.startswith("http")
+    return urlsplit(document).path if is_url else document
 
 
 @pytest.mark.parametrize("controls", [QUICK, REFUSED], ids=["success", "failure"])
