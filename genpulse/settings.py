@@ -87,6 +87,7 @@ def database(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         # Short and capped, so that the event watermark moves and no lock is held for long.
         "OPTIONS": {
+            "prepare_threshold": 3,
             "connect_timeout": "5",
             **query,
             "options": "-c statement_timeout=10s -c lock_timeout=3s"

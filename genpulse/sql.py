@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.db.backends.postgresql.base import ServerBindingCursor
+from django.db.backends.utils import CursorWrapper
 from psycopg.types.json import Jsonb
 
 Row = Sequence[Any]
@@ -50,23 +52,31 @@ def insert(table: str, types: Mapping[str, str], rows: Sequence[Row]) -> None:
         execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {source}", [dump(types, rows)])  # noqa: S608
 
 
+def _cursor() -> CursorWrapper:
+    """Parameters go beside the statement, so that PostgreSQL keeps the plan of what comes again and again."""
+    connection.ensure_connection()
+    cursor: Any = ServerBindingCursor(connection.connection)
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    return wrap(cursor)
+
+
 def execute(statement: str, parameters: Parameters = ()) -> int:
     """Run one statement; the number of rows it touched."""
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(statement, parameters)
         return int(cursor.rowcount)
 
 
 def fetch(statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
     """Run one query; all its rows."""
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
 
 
 def fetch_dicts(statement: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
     """Run one query; its rows by column name."""
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(statement, parameters)
         names: Iterable[str] = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

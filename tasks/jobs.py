@@ -15,7 +15,7 @@ from genpulse.ids import parse_id
 from tasks import chores
 
 log = structlog.get_logger(__name__)
-DOORBELL = "tasks.worker:Doorbell"
+DOORBELL = "tasks.doorbells:Doorbell"
 
 
 class MalformedJob(Exception):

@@ -22,26 +22,18 @@ import structlog
 from celery import signals
 from celery.concurrency import get_implementation
 from celery.utils.nodenames import default_nodename, host_format
-from celery.worker.request import Request
 from kombu.entity import Queue
 
 from genpulse.celery import app
 from genpulse.config import config
 from genpulse.ids import new_id
 from providers import registry
-from tasks import publish
+from tasks import doorbells, publish
 from tasks.desk import Desk, desk, open_desk
 
 log = structlog.get_logger(__name__)
 RSS_EVERY = 5.0
 CUT_PATIENCE = 5.0
-
-
-class Doorbell(Request):  # type: ignore[misc]
-    """A job of an I/O queue. The broker keeps no copy for an acknowledgement: a lost one is rung again by the sweeps."""
-
-    def acknowledge(self) -> None:
-        self.acknowledged = True
 
 
 def queues() -> list[str]:
@@ -80,6 +72,7 @@ def run_io(*, quarantine: bool = False) -> None:
         Queue(queue, no_ack=True)  # type: ignore[no-untyped-call]
         for queue in consumed
     ]
+    app.steps["consumer"].add(doorbells.Listen)
     start(name, consumed, pool="threads", concurrency=threads)
 
 
