@@ -55,7 +55,7 @@ def insert(table: str, types: Mapping[str, str], rows: Sequence[Row]) -> None:
 def _cursor() -> CursorWrapper:
     """Parameters go beside the statement, so that PostgreSQL keeps the plan of what comes again and again."""
     connection.ensure_connection()
-    cursor: Any = ServerBindingCursor(connection.connection)
+    cursor: Any = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
     wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
     return wrap(cursor)
 
