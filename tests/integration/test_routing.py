@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
@@ -77,6 +78,7 @@ class TestCircuits:
         health.failed(sick.id, "sick", None, "sandbox-text", "transient")
         [cold] = Cooldown.objects.all()
         assert (cold.strikes, cold.probing) == (2, False)
+        assert cold.until
         assert cold.until - timezone.now() > timedelta(seconds=health.OPEN_FIRST * 1.5)
         floor.finish()
         floor.admit()
@@ -120,7 +122,7 @@ class TestKeys:
     def used(self, floor, tasks=1):
         floor.queue("alice", tasks, family="openai", provider="openai", model="gpt-5")
         done = floor.admit()
-        keys = dict(Credential.objects.values_list("id", "name"))
+        keys: dict[UUID | None, str] = dict(Credential.objects.values_list("id", "name"))
         return Counter(
             keys[id_]
             for id_ in Attempt.objects.filter(task__in=done).values_list("credential_id", flat=True)
@@ -199,7 +201,8 @@ class TestModelsInMemory:
     @staticmethod
     def loads(runs):
         """How often a server had to load another model."""
-        memory, count = {}, 0
+        memory: dict[str, str] = {}
+        count = 0
         for name, model in runs:
             count += memory.get(name) != model
             memory[name] = model
@@ -207,7 +210,7 @@ class TestModelsInMemory:
 
     def in_turn(self, wanted):
         """Round robin among the servers that have the model."""
-        turns = Counter()
+        turns: Counter[str] = Counter()
         for model in wanted:
             able = [name for name, models in self.SERVERS.items() if model in models]
             yield able[turns[model] % len(able)], model

@@ -49,6 +49,7 @@ def test_the_operator_chooses_what_follows_the_unknown(stack, painter, choice, c
     painter.next("POST", IMAGES, *[drop_answer()] * 5)
     task = submit(caller("alice"), "gpt-image-2")
     [done] = all_ended([task])
+    assert done.taskcontent.error
     assert [done.status, done.taskcontent.error["code"]] == ["failed", "outcome_unknown"]
     assert painter.count("POST", IMAGES) == creates
     assert Attempt.objects.filter(task_id=task, possible_cost=True).count() == creates
@@ -79,6 +80,7 @@ def test_a_job_that_cannot_be_stopped_is_let_go_and_its_cost_is_booked(stack, ar
     attempt = eventually(
         lambda: Attempt.objects.filter(task_id=task, stage="closed", late=True).first(), 60
     )
+    assert attempt
     assert attempt.vendor_cost == 3_000_000
     shown = alice.get(f"/api/v1/tasks/{task}").json()
     assert [shown["status"], shown["output"], shown["price"]["charged"]] == ["canceled", None, "0"]
