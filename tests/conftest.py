@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import django
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from genpulse.embedded import Postgres, Running, Valkey, free_port
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
 
     from tests.integration.stack import Stack
+
+# No test fails because the machine is busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 HOME = Path(tempfile.mkdtemp(prefix="genpulse-test-"))
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
@@ -89,6 +94,7 @@ def ledger_can_be_emptied() -> Iterator[None]:
         return [
             *(table.format("DISABLE") for table in ledger),
             *statements,
+            "DELETE FROM wallet_pricerule WHERE match_value NOT LIKE 'sandbox%'",
             *(table.format("ENABLE") for table in ledger),
         ]
 

@@ -18,6 +18,7 @@ from admin_integrations import fleet, states
 from admin_integrations.models import Executor
 from tasks import insight, routes, services
 from tasks.models import TERMINAL, Task
+from wallet import rules
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
@@ -126,4 +127,5 @@ def forget_everything() -> None:
     routes.forget()
     insight.forget()
     states.forget()
+    rules.cache.forget()
     services._waiting.clear()

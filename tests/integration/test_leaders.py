@@ -56,6 +56,7 @@ def test_a_leader_that_freezes_within_a_round_is_cut_off_by_the_database():
     """Its row would be locked against everybody else as long as its connection lives."""
     sql.execute(leader.SEED)
     with transaction.atomic():
+        sql.execute(SLEEPS)  # nobody else can have it: its row is ours until the end
         assert Orchestrator().lease.hold()
         [(limit,)] = sql.fetch("SHOW idle_in_transaction_session_timeout")
         assert limit == "3s"

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genpulse.config import config
@@ -271,7 +271,7 @@ def test_megapixels(given_, megapixels):
     assert units("text-to-image", given_)["megapixels"] == megapixels
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
+@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.sampled_from(
