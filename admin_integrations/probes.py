@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from django.db import transaction
 
 from admin_integrations import fleet, vault
 from admin_integrations.models import Executor
@@ -49,6 +50,12 @@ LIFT = """
 DELETE FROM admin_integrations_cooldown
 WHERE executor_id = %s AND credential_id IS NULL AND model = '' AND reason = 'unhealthy' RETURNING id
 """
+# Whoever saw the log-in gone and sees it back knows better than the errors of that time.
+ADMITTED = """
+DELETE FROM admin_integrations_cooldown
+WHERE executor_id = %s AND (credential_id IS NULL OR credential_id = %s) AND reason = 'bad_credentials'
+"""
+EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +132,7 @@ def ask(target: Target) -> Finding:
 def _refusal(target: Target, problem: ProviderError) -> Finding:
     if problem.kind == "rate_limited":  # it answers, and knows us
         return Finding(target, "degraded", "ok", problem.message)
-    login = "expired" if problem.kind == "bad_credentials" else None
+    login = EXPIRED if problem.kind == "bad_credentials" else None
     return Finding(target, "down", login, problem.message)
 
 
@@ -152,11 +159,10 @@ def _inventory(provider: Provider, executor: ExecutorInfo) -> Inventory | None:
         return None
 
 
+@transaction.atomic
 def record(finding: Finding) -> None:
-    """Write what was found, and tell operators when an executor goes or comes back."""
+    """Write what was found, and tell operators when an executor or its log-in goes or comes back."""
     values: dict[str, Any] = {"health_message": finding.message[:500]}
-    if finding.login:
-        values["login"] = finding.login
     if finding.inventory is not None:
         values |= _known(finding.inventory)
     Executor.objects.filter(pk=finding.target.id).update(**values)
@@ -170,6 +176,22 @@ def record(finding: Finding) -> None:
             _tell("executor.down", finding, "unhealthy")
     elif finding.status != "unknown" and sql.fetch(LIFT, [finding.target.id]):
         _tell("executor.up", finding, "recovered")
+    _record_login(finding)
+
+
+def _record_login(finding: Finding) -> None:
+    """Each change is told once, whoever sees it first."""
+    known, login = Executor.objects.filter(pk=finding.target.id), finding.login
+    if login == EXPIRED:
+        if known.exclude(login=EXPIRED).update(login=EXPIRED):
+            _tell("executor.state", finding, "login_expired", state=EXPIRED)
+        return
+    if not login:
+        return
+    if known.filter(login=EXPIRED).update(login=login):
+        sql.execute(ADMITTED, [finding.target.id, finding.target.credential_id])
+        _tell("executor.state", finding, "login_restored", state="ok")
+    known.exclude(login=login).update(login=login)
 
 
 def _known(found: Inventory) -> dict[str, Any]:
@@ -182,6 +204,6 @@ def _known(found: Inventory) -> dict[str, Any]:
     }
 
 
-def _tell(event: str, finding: Finding, reason: str) -> None:
-    data = {"executor": finding.target.name, "reason": reason}
+def _tell(event: str, finding: Finding, reason: str, **more: str) -> None:
+    data = {"executor": finding.target.name, "reason": reason, **more}
     append([NewEvent(account=None, type=event, data=data)])

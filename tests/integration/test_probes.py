@@ -72,8 +72,28 @@ def test_down_and_up_again(openai):
     assert made.login == "expired"  # a 503 says nothing about the key
     looked_at(made)
     assert [made.login, Cooldown.objects.exists()] == ["ok", False]
-    assert told() == ["executor.down", "executor.up"]
+    assert told() == ["executor.down", "executor.state", "executor.up", "executor.state"]
     assert other.checked_at is None
+
+
+def test_a_session_that_ends_is_told_once_and_so_is_its_return(openai):
+    """A server that lives on a log-in of its own has no key that anybody could change."""
+    made = executor("gemini", openai.base, key=None)
+    openai.next("GET", "/v1/models", answered(401), answered(401), answered(503))
+    for _ in range(3):
+        looked_at(made)
+    health.failed(made.id, made.name, None, "gemini-2.5-flash", "bad_credentials")
+    openai.next("GET", "/v1/models", *[answered(200, {"data": [{"id": "gemini-2.5-flash"}]})] * 4)
+    looked_at(made)
+    looked_at(made)
+    assert made.login == "not_applicable"
+    data = Event.objects.filter(type="executor.state").order_by("id").values_list("data", flat=True)
+    assert list(data) == [
+        {"executor": "gemini-1", "reason": "login_expired", "state": "expired"},
+        {"executor": "gemini-1", "reason": "login_restored", "state": "ok"},
+    ]
+    route = RouteView(id=1, family="gemini", provider="gemini", model="gemini-2.5-flash")
+    assert [v.reason for v in fleet.current(0).verdicts(route)] == ["eligible"]
 
 
 def test_a_probe_does_not_hide_what_errors_have_shown(openai):
