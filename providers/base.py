@@ -239,6 +239,8 @@ class Provider:
     families: ClassVar[Sequence[Family]] = ()
     models: ClassVar[Sequence[Model]] = ()
     retry_submit: ClassVar[AfterUnknown] = "verify"
+    # Look-ups that must find nothing before a create is sent again: a list may lag behind what it lists.
+    looks: ClassVar[int] = 1
     streams: ClassVar[bool] = False  # submit emits deltas when call.stream is set
     poll_factor: ClassVar[float] = 1.0  # multiplies the engine's poll interval
 

@@ -157,12 +157,13 @@ def find(task_id: UUID, attempt: int) -> str:
     one = at.recorder.ask(lambda: work.load([key])).result(runner.RECORD_PATIENCE).get(key)
     if one is None or one.replaced or one.status != Status.VERIFYING:
         return "refused"
+    provider = registry.get(one.provider)
     with calling(one, at) as call:
-        answer = looked_up(registry.get(one.provider), call)
+        answer = looked_up(provider, call)
     if isinstance(answer, Completed):
         runner.complete(at, one, answer)
         return "completed"
-    moved = at.recorder.record(conclusion(one, answer))
+    moved = at.recorder.record(conclusion(one, answer, provider.looks))
     moved.result(runner.RECORD_PATIENCE)
     return "found" if answer else "unknown"
 
@@ -177,13 +178,15 @@ def looked_up(provider: Provider, call: Call) -> Accepted | Completed | Absent |
     return None
 
 
-def conclusion(one: Work, answer: Accepted | Absent | None) -> Move | Callable[[], Move]:
+def conclusion(
+    one: Work, answer: Accepted | Absent | None, looks: int
+) -> Move | Callable[[], Move]:
     if isinstance(answer, Accepted):
         return lambda: adopted(one, answer)
     if one.cancel_requested:
         return Canceled(**one.ids, possible_cost=answer is None)
     if isinstance(answer, Absent):
-        return Resend(**one.ids)
+        return Resend(**one.ids) if one.finds + 1 >= looks else look_again(one)
     return lambda: undecided(one)
 
 
@@ -195,18 +198,25 @@ def adopted(one: Work, answer: Accepted) -> Move:
     return Accept(**one.ids, external_id=answer.external_id, poll_after=wait)
 
 
+def patience(one: Work) -> float:
+    """Seconds after which nobody looks any more."""
+    return float(one.config.get("verify_ttl", config.verify_ttl))
+
+
+def look_again(one: Work) -> Move:
+    finds = one.finds + 1
+    delay = config.find_delays[min(finds, len(config.find_delays) - 1)]
+    left = max(patience(one) - one.age, 0.05)
+    return StillUnknown(**one.ids, finds=finds, next_in=min(delay, left))
+
+
 def undecided(one: Work) -> Move:
     """No look-up can tell: wait for the next one, or what the operator chose for this executor."""
     choice = one.config.get("after_unknown", "verify")
     if choice == "retry_once" and not sql.fetch(SENT_BEFORE, [one.task_id, one.attempt])[0][0]:
         return Resend(**one.ids, possible_cost=True)
-    patience = float(one.config.get("verify_ttl", config.verify_ttl))
-    if choice == "verify" and one.age < patience:
-        finds = one.finds + 1
-        delay = config.find_delays[min(finds, len(config.find_delays) - 1)]
-        return StillUnknown(
-            **one.ids, finds=finds, next_in=min(delay, max(patience - one.age, 0.05))
-        )
+    if choice == "verify" and one.age < patience(one):
+        return look_again(one)
     append(
         [
             NewEvent(

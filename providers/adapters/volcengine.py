@@ -53,7 +53,7 @@ TRANSLATED = openai_chat.NOT_FIELDS | {"seed", "image_role"}
 class Volcengine(Provider):
     name = "volcengine"
     description = "Volcengine Ark: Doubao chat, Seedream images, Seedance videos"
-    retry_submit = "find"
+    retry_submit, looks = "find", 2
     streams = True
     models = MODELS
 

@@ -11,10 +11,10 @@ from genpulse.ids import new_id
 from tasks import audit
 from tasks.models import Attempt
 from tests.chaos.vendors import IMAGES, Painter
-from tests.emulators.base import as_fixture, drop_answer
+from tests.emulators.base import as_fixture, drop_answer, drop_request
 from tests.emulators.volcengine import KEY, Ark
 from tests.integration.cast import caller
-from tests.integration.providers.volcengine_calls import VIDEO
+from tests.integration.providers.volcengine_calls import JOBS_PATH, VIDEO
 from tests.integration.stack import all_ended, eventually
 from wallet.models import PriceRule
 
@@ -55,6 +55,21 @@ def test_the_operator_chooses_what_follows_the_unknown(stack, painter, choice, c
     assert Attempt.objects.filter(task_id=task, possible_cost=True).count() == creates
     assert Event.objects.get(type="audit.outcome_unknown").data["task_id"] == task
     assert not audit.breaches()
+
+
+def test_a_create_is_sent_again_when_two_looks_have_not_found_it(stack, ark):
+    """The list of jobs may lag behind: what the first look misses may be there at the second."""
+    executor("volcengine", ark.base_url, KEY)
+    ark.next("POST", JOBS_PATH, drop_request())
+    ark.states.append(("queued",))
+    alice = caller("alice")
+    task = submit(alice, VIDEO)
+    eventually(lambda: ark.jobs)
+    looked = (r for r in ark.journal if r.query.get("page_size") != ["1"])  # a probe asks for one
+    seen = [r for r in looked if r.path == JOBS_PATH]
+    assert [r.method for r in seen[:4]] == ["POST", "GET", "GET", "POST"]
+    alice.post(f"/api/v1/tasks/{task}/cancel")
+    all_ended([task])
 
 
 def test_a_job_that_cannot_be_stopped_is_let_go_and_its_cost_is_booked(stack, ark):
