@@ -116,10 +116,9 @@ def _get(executor: ExecutorInfo, path: str) -> dict[str, Any]:
 
 
 def _names(listing: Mapping[str, Any]) -> list[str]:
-    """Names as they are listed, and without the tag that may be left out."""
     items = listing.get("models")
-    found = [str(item.get("name")) for item in items or () if isinstance(item, dict)]
-    return [*found, *(name.removesuffix(":latest") for name in found if name.endswith(":latest"))]
+    found = [item for item in items or () if isinstance(item, dict)]
+    return openai_models.with_short_names(str(i.get("name") or i.get("model")) for i in found)
 
 
 def request(call: Call) -> dict[str, Any]:
@@ -248,21 +247,18 @@ def _delta(message: Any, tools: int) -> dict[str, Any]:
     """A message in OpenAI's shape; the calls of tools get the ids they lack."""
     if not isinstance(message, dict):
         return {}
-    calls = [call.get("function") or {} for call in message.get("tool_calls") or ()]
+    calls = [call for call in message.get("tool_calls") or () if isinstance(call, dict)]
     return {
         "content": message.get("content"),
         "reasoning": message.get("thinking"),
         "tool_calls": [
             {
                 "index": index,
-                "id": f"call_{index}",
+                "id": call.get("id") or f"call_{index}",
                 "type": "function",
-                "function": {
-                    "name": function.get("name"),
-                    "arguments": json.dumps(function.get("arguments") or {}, ensure_ascii=False),
-                },
+                "function": {"arguments": {}, **(call.get("function") or {})},
             }
-            for index, function in enumerate(calls, tools)
+            for index, call in enumerate(calls, tools)
         ],
     }
 

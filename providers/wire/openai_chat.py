@@ -10,10 +10,11 @@
 A chat request is never `paid`: one that is lost is simply asked again.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from providers import faults
 from providers.base import Call, Completed, Emit, Input, ProviderError
@@ -98,6 +99,8 @@ def collect(events: Iterator[sse.Event], emit: Emit) -> Completed:
         if event.data.startswith("[DONE]"):
             whole.finish_reason = whole.finish_reason or "stop"
             break
+        if not event.data.strip():  # a sign of life
+            continue
         chunk = sse.parsed(event.data)
         _raise_error(chunk)
         whole.usage = chunk.get("usage") or whole.usage
@@ -120,7 +123,7 @@ def _first(choices: Any) -> dict[str, Any]:
 
 
 def _raise_error(data: Mapping[str, Any]) -> None:
-    if not data.get("error"):
+    if not data.get("error") and data.get("object") != "error":
         return
     raise codes.problem_of(data, 200) or faults.standard("transient")
 
@@ -175,6 +178,7 @@ class Piece:
     reasoning: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
     tools: dict[int, dict[str, Any]] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)  # of the tool call an index means by now
     finish_reason: str | None = None
     usage: Any = None
     thinking: Thinking = field(default_factory=Thinking)
@@ -203,16 +207,30 @@ class Piece:
         self.reasoning.append(reasoning)
 
     def _tool(self, delta: dict[str, Any]) -> dict[str, Any]:
-        """Names and ids come once, arguments in pieces."""
-        index = cast(int, delta.get("index", len(self.tools)))
+        """Names and ids come once, arguments in pieces; as objects they come whole."""
+        function = _function(delta)
+        place = self._place(delta)
+        new = place not in self.tools
         call = self.tools.setdefault(
-            index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            place, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
         )
-        call["id"] = delta.get("id") or call["id"]
-        function = delta.get("function") or {}
+        # Without an id nobody could answer the call.
+        call["id"] = delta.get("id") or call["id"] or f"call_{place}"
         call["function"]["name"] = function.get("name") or call["function"]["name"]
-        call["function"]["arguments"] += _text(function.get("arguments"))
-        return delta | {"index": index}
+        call["function"]["arguments"] += function["arguments"]
+        told = delta | {"index": place, "function": function}
+        return told | {"id": call["id"], "type": "function"} if new else told
+
+    def _place(self, delta: Mapping[str, Any]) -> int:
+        """Where a delta belongs. Some servers number nothing, or give every call the number 0."""
+        index, last = delta.get("index"), len(self.tools) - 1
+        if not isinstance(index, int):
+            index = last + 1 if delta.get("id") or last < 0 else last
+        place = self.places.setdefault(index, index)
+        known = self.tools.get(place, {}).get("id")
+        if known and delta.get("id") not in {None, "", known}:
+            place = self.places[index] = last + 1
+        return place
 
     def result(self) -> Completed:
         """The finished answer. Raises ProviderError when it is a refusal or none at all."""
@@ -236,6 +254,16 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
     return value if isinstance(value, str) else ""
+
+
+def _function(delta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tool call is about, its arguments as the text they are at OpenAI."""
+    found = delta.get("function")
+    function: dict[str, Any] = found if isinstance(found, dict) else {}
+    arguments = function.get("arguments")
+    if isinstance(arguments, dict):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return function | {"arguments": _text(arguments)}
 
 
 def usage(data: Any) -> dict[str, float]:

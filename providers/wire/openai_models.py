@@ -1,11 +1,13 @@
 """`GET /models` of OpenAI-compatible servers: the cheapest proof of life, and what they have."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from providers.base import ExecutorInfo, Health, Inventory, ProviderError
 from providers.wire import bases
 
 SECONDS = 15.0
+STRICT = frozenset({"library", "vllm"})  # "owners" at servers that refuse every other name
 NO_SUCH_PATH = frozenset({404, 405, 501})  # small servers have a chat and nothing else
 
 
@@ -23,15 +25,26 @@ def probe(executor: ExecutorInfo, base: str = "") -> Health:
 
 
 def inventory(executor: ExecutorInfo, base: str = "") -> Inventory:
-    """The ids of its models, Google's `models/` cut off. Raises ProviderError."""
+    """The ids of its models, Google's `models/` cut off. Raises ProviderError.
+
+    A server of one model (llama.cpp and its kin) answers whatever name it is called by: `*`.
+    """
     try:
         found = _list(executor, base)
     except ProviderError as problem:
         if problem.status in NO_SUCH_PATH:
             return Inventory()
         raise
-    ids = (item.get("id") for item in found if isinstance(item, dict))
-    return Inventory(models=[name.removeprefix("models/") for name in ids if isinstance(name, str)])
+    listed = [item for item in found if isinstance(item, dict) and isinstance(item.get("id"), str)]
+    names = with_short_names(item["id"].removeprefix("models/") for item in listed)
+    alone = len(listed) == 1 and listed[0].get("owned_by") not in STRICT
+    return Inventory(models=[*names, "*"] if alone else names)
+
+
+def with_short_names(names: Iterable[str]) -> list[str]:
+    """Names as they are listed, and without the tag that may be left out."""
+    found = list(names)
+    return [*found, *(name.removesuffix(":latest") for name in found if name.endswith(":latest"))]
 
 
 def _list(executor: ExecutorInfo, base: str) -> list[Any]:

@@ -161,7 +161,25 @@ def test_probe_and_inventory(vendor: Vendor) -> None:
         )
     compatible = executor_at(provider, f"{vendor.url}/v1", credential=None)
     assert provider.probe(compatible) == Health("healthy")
-    assert provider.inventory(compatible) == Inventory(models=["qwen3:8b", "llama3:latest"])
+    listed = Inventory(models=["qwen3:8b", "llama3:latest", "llama3"])
+    assert provider.inventory(compatible) == listed
+
+
+@pytest.mark.parametrize(
+    ("owner", "models"),
+    [
+        ("llamacpp", ["/models/qwen3-8b-q4.gguf", "*"]),  # it answers to every name
+        ("me", ["/models/qwen3-8b-q4.gguf", "*"]),
+        ("vllm", ["/models/qwen3-8b-q4.gguf"]),
+        ("library", ["/models/qwen3-8b-q4.gguf"]),
+    ],
+)
+def test_a_server_of_one_model(vendor: Vendor, owner: str, models: list[str]) -> None:
+    item = {"id": "/models/qwen3-8b-q4.gguf", "object": "model", "owned_by": owner}
+    body = {"object": "list", "models": [{"name": item["id"]}], "data": [item]}
+    vendor.next("GET", "/v1/models", answered(200, body))
+    executor = executor_at(provider, f"{vendor.url}/v1", credential=None)
+    assert provider.inventory(executor).models == models
 
 
 def test_a_probe_of_nobody() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from providers.base import Completed, ProviderError
 from providers.testing import FakeInput, Recorder, make_call
-from providers.wire import openai_chat
+from providers.wire import openai_chat, sse
 from providers.wire.sse import Event
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
@@ -197,6 +197,51 @@ class TestStream:
         ]
         assert len(emit.deltas) == 3
 
+    @pytest.mark.parametrize("index", [{"index": 0}, {"index": None}, {}])
+    def test_tool_calls_that_are_not_numbered(self, index):
+        """Ollama gives every call the number 0, others none; arguments may be an object."""
+
+        def whole_call(id_, name, arguments):
+            function = {"name": name, "arguments": arguments}
+            return chunk({"tool_calls": [{"id": id_, "function": function, **index}]})
+
+        answer, emit = collected(
+            whole_call("t1", "f", '{"a":1}'), whole_call("t2", "g", {"b": "é"}), DONE
+        )
+
+        assert answer.message is not None
+        assert answer.message["tool_calls"] == [
+            {"id": "t1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},
+            {"id": "t2", "type": "function", "function": {"name": "g", "arguments": '{"b": "é"}'}},
+        ]
+        deltas = [delta for _, _, tools in emit.deltas for delta in tools]
+        assert [(delta["index"], delta["id"]) for delta in deltas] == [(0, "t1"), (1, "t2")]
+
+    def test_a_tool_call_without_an_id_gets_one(self):
+        parts = [
+            {"function": {"name": "f", "arguments": '{"a"'}},
+            {"function": {"arguments": ":1}"}},
+        ]
+        answer, emit = collected(*(chunk({"tool_calls": [part]}) for part in parts), DONE)
+
+        assert answer.message is not None
+        [call] = answer.message["tool_calls"]
+        assert [call["id"], call["function"]["arguments"]] == ["call_0", '{"a":1}']
+        assert emit.deltas[0][2][0]["id"] == "call_0"
+
+    def test_what_real_servers_send_beside_the_text(self):
+        """Role alone, empty events, null content, fields nobody knows, no usage, no space after `data:`."""
+        raw = (
+            ': ping\r\n\r\ndata:{"choices":[{"index":0,"delta":{"role":"assistant","content":null},'
+            '"logprobs":null,"finish_reason":null,"stop_reason":null}],"prompt_token_ids":null}\r\n\r\n'
+            'data:\r\n\r\ndata: {"choices":null,"usage":null}\r\n\r\n'
+            'data: {"choices":[{"index":0,"delta":{"content":"hi"}}],"timings":{"n":1}}\r\n\r\n'
+            'data: {"choices":[{"index":0,"delta":null,"finish_reason":"stop"}]}\r\n\r\ndata:[DONE]\r\n\r\n'
+        )
+        answer, emit = collected(*sse.events([raw.encode()]))
+
+        assert [answer.text, emit.text, answer.usage] == ["hi", "hi", {}]
+
     def test_a_stream_that_says_done_is_complete(self):
         assert collected(chunk({"content": "x"}), DONE)[0].text == "x"
 
@@ -215,6 +260,13 @@ class TestStream:
             collected(chunk({"content": "x"}), Event('{"error": {"code": "ServerOverloaded"}}'))
 
         assert caught.value.kind == "overloaded"
+
+    def test_an_error_without_its_name(self):
+        said = {"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}
+        with pytest.raises(ProviderError) as caught:
+            collected(chunk({"content": "x"}), Event(json.dumps(said)))
+
+        assert caught.value.kind == "bad_input"
 
     def test_a_refusal_in_the_stream(self):
         with pytest.raises(ProviderError) as caught:
