@@ -165,6 +165,10 @@ class NotFound(Problem):
     status, code = 404, "not_found"
 
 
+class UnknownPath(NotFound):
+    """No such path."""
+
+
 class MethodNotAllowed(Problem):
     """The path does not support this method."""
 

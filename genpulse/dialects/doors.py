@@ -1,7 +1,7 @@
 """What the dialects of tasks share: they translate names into task bodies, and task objects back into their words."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from uuid import UUID
@@ -85,17 +85,9 @@ class DialectDoor(TaskDoor):
             fields["webhook"] = {"url": wish.callback["url"]}
         return parse(TaskBody, fields)
 
-    @contextmanager
-    def own_names(self) -> Iterator[None]:
+    def own_names(self) -> AbstractContextManager[None]:
         """Refusals raised inside name the fields as this door's body does."""
-        try:
-            yield
-        except ValidationFailed as problem:
-            items = [FieldError(self.renamed(e.field), e.code, e.message) for e in problem.errors]
-            said = problem.detail
-            for old, new in zip(problem.errors, items, strict=True):
-                said = said.replace(f"{old.field}:", f"{new.field}:")
-            raise type(problem)(said, errors=items, **problem.extra) from None
+        return renaming(self.renamed)
 
     def renamed(self, name: str) -> str:
         if name == "webhook.url":
@@ -110,6 +102,19 @@ class DialectDoor(TaskDoor):
     def again(self, task_id: UUID) -> "Shown":
         """As it is now in the database: the answer to a write always shows that write."""
         return shown([Task.objects.get(pk=task_id)])[0]
+
+
+@contextmanager
+def renaming(renamed: Callable[[str], str]) -> Iterator[None]:
+    """Refusals raised inside name their fields by `renamed`."""
+    try:
+        yield
+    except ValidationFailed as problem:
+        items = [FieldError(renamed(e.field), e.code, e.message) for e in problem.errors]
+        said = problem.detail
+        for old, new in zip(problem.errors, items, strict=True):
+            said = said.replace(f"{old.field}:", f"{new.field}:")
+        raise type(problem)(said, errors=items, **problem.extra) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,7 @@ FOREIGN: list[tuple[Any, Callable[[Any], Problem]]] = [
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     """handler404: unknown paths, in the envelope of the door they lie below."""
-    return answer(errors.NotFound("No such path."), request)
+    return answer(errors.UnknownPath("No such path."), request)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:

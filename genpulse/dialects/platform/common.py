@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from genpulse.dialects import envelopes
-from genpulse.errors import Problem
+from genpulse.errors import Problem, UnknownPath
 from genpulse.http.problems import Envelope
 from genpulse.http.views import DoorView
 from genpulse.money import MICRO
@@ -54,6 +54,8 @@ def envelope(words: dict[str, str]) -> Envelope:
     """The platform's envelope with some codes by other words."""
 
     def code_of(problem: Problem) -> str:
+        if isinstance(problem, UnknownPath):
+            return envelopes.platform_code(problem)
         return words.get(problem.code) or envelopes.platform_code(problem)
 
     return envelopes.detail(code_of)

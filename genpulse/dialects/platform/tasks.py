@@ -5,11 +5,12 @@ import json
 from typing import Annotated, Any, ClassVar
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from pydantic import Field, JsonValue
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from genpulse.dialects.doors import renaming, words_for
 from genpulse.dialects.platform.common import (
     Id,
     Owned,
@@ -21,12 +22,13 @@ from genpulse.dialects.platform.common import (
 )
 from genpulse.errors import HoldConflict, NotFound, Problem, ScopeMissing, ValidationFailed
 from genpulse.events.bells import ring_admit
+from genpulse.http.idempotency import Answer
 from genpulse.http.parsing import render_time
 from genpulse.ids import parse_id
 from genpulse.money import MICRO
 from media import services as media
 from tasks import actions, services, verbs
-from tasks.drafts import Actor
+from tasks.drafts import Actor, Draft
 from tasks.lifecycle import apply
 from tasks.models import Status, Task
 from tasks.moves import Settle, error
@@ -62,17 +64,21 @@ class SubmitBody(Owned):
     points: Points
     priority: PriorityLevel | None = None
     title: Annotated[str, Field(max_length=200)] | None = None
+    sandbox: dict[str, JsonValue] | None = None
 
     def digest(self) -> str:
-        text = json.dumps(self.model_dump(exclude={"user_id"}), sort_keys=True)
+        aside = {"user_id"} if self.sandbox else {"user_id", "sandbox"}
+        text = json.dumps(self.model_dump(exclude=aside), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def fields(self) -> dict[str, Any]:
         """Of a native task; the images of `imageList` are inputs."""
         given = dict(self.workflow_params)
         listed = given.pop("imageList", given.pop("image_list", None))
-        if listed is not None:
+        if listed:
             given["images"] = images(listed)
+        if self.sandbox is not None:
+            given["sandbox"] = self.sandbox
         named = {"input": given}
         return named if self.priority is None else {**named, "priority": NAMES[self.priority]}
 
@@ -125,52 +131,76 @@ class Submit(TaskDoor):
 
     def post(self, request: Request) -> Response:
         body = self.read(SubmitBody)
-        known = self.known(body)
-        if known is None:
-            known = self.submit(body)
-        return Response({"taskId": body.task_id, "status": "pending"})
+        made = None if self.earlier(body) else self.draft(body)
+        answer: Answer | None = None
+        try:
+            answer = self.once(lambda: self.accepted(body, made))
+        finally:
+            if made and (answer is None or answer.replayed):
+                media.discard(made.files)
+        return self.reply(answer)
+
+    def earlier(self, body: SubmitBody) -> Task | None:
+        rows = self.own().filter(account_id=self.account.id, external_id=body.task_id)
+        return rows.order_by("-id").first()
 
     def known(self, body: SubmitBody) -> Task | None:
         """The task of an earlier submit. Raises TaskConflict when that had another body."""
-        rows = self.own().filter(account_id=self.account.id, external_id=body.task_id)
-        task = rows.order_by("-id").first()
+        task = self.earlier(body)
         if task and extras([task.id])[task.id].options["dialect"]["digest"] != body.digest():
             raise TaskConflict
         return task
 
-    def submit(self, body: SubmitBody) -> Task | None:
-        account = self.account
-        actor = Actor(
+    def actor(self) -> Actor:
+        account, credential = self.account, self.credential
+        return Actor(
             account_id=account.id,
             account=account.name,
             source="platform",
-            key=self.credential.key,
-            admin=self.credential.has("admin"),
+            key=credential.key,
+            admin=credential.has("admin"),
         )
-        made = actions.draft(actor, body.action, body.fields(), body.points * MICRO)
+
+    def draft(self, body: SubmitBody) -> Draft:
+        with renaming(own_name):
+            made = actions.draft(self.actor(), body.action, body.fields(), body.points * MICRO)
         made.external_id, made.adopts = body.task_id, True
         made.extra_options["dialect"] = {
             "digest": body.digest(),
             "action": body.action,
             "title": body.title,
         }
+        return made
+
+    def accepted(self, body: SubmitBody, made: Draft | None) -> Answer:
+        task = self.write(made) if made else None
+        if task is None:
+            task = self.known(body)
+            media.discard(made.files if made else [])
+        if task is None:
+            raise HoldConflict
+        return Answer(
+            status=200,
+            body={"taskId": body.task_id, "status": "pending"},
+            headers={"X-GenPulse-Task-Id": str(task.id)},
+            object_id=task.id,
+        )
+
+    def write(self, made: Draft) -> Task | None:
+        """None: the hold of this taskId is not to be had; perhaps a twin was first."""
+        actor = self.actor()
         try:
             with transaction.atomic():
-                self.act_for(body.user_id)
-                owner = self.account
-                for_owner = Actor(
-                    account_id=owner.id, account=owner.name, source="platform", key=actor.key
-                )
-                return Task.objects.get(pk=services.write(for_owner, [made])[0])
+                return Task.objects.get(pk=services.write(actor, [made])[0])
         except HoldConflict:
-            media.discard(made.files)
-            known = self.known(body)  # a twin was first: its hold is a task's
-            if known is None:
-                raise
-            return known
-        except BaseException:
-            media.discard(made.files)
-            raise
+            return None
+
+
+def own_name(name: str) -> str:
+    """A field of the task's input by its name in a submit."""
+    if name.startswith("input.images"):
+        return name.replace("input.images", "workflowParams.imageList", 1)
+    return f"workflowParams.{name.removeprefix('input.')}" if name.startswith("input.") else name
 
 
 def render(task: Task, more: Extras) -> dict[str, Any]:
@@ -224,7 +254,7 @@ class Tasks(TaskDoor):
         if query.action:
             rows = rows.filter(taskcontent__options__dialect__action=query.action)
         if query.status:
-            rows = rows.filter(status__in=statuses(query.status))
+            rows = rows.filter(status_is(query.status))
         shown = page_of(rows.order_by("-id"), query.page, query.size)
         more = extras([task.id for task in shown])
         items = [render(task, more[task.id]) for task in shown]
@@ -233,13 +263,13 @@ class Tasks(TaskDoor):
         )
 
 
-def statuses(word_: str) -> list[Status]:
-    found = [status for status, name in WORDS.items() if name == word_]
-    if not found:
-        raise ValidationFailed.of(
-            "status", "choice", f"want {', '.join(sorted(set(WORDS.values())))}"
-        )
-    return found
+def status_is(word_: str) -> Q:
+    """The rows that show this word. Raises ValidationFailed."""
+    found = words_for(WORDS, word_)
+    unbound = Q(status=Status.QUEUED, provider="")
+    if word_ == "blocked":
+        return Q(status__in=found) | unbound
+    return Q(status__in=found) & ~unbound
 
 
 class CompleteBody(PlatformBody):

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from django.db import transaction
 from pydantic import Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from genpulse.dialects.platform.common import Id, Owned, PlatformBody, PlatformDoor, Points, points
 from genpulse.errors import NotFound
+from genpulse.http.idempotency import Answer
 from genpulse.http.parsing import render_time
 from genpulse.money import MICRO
 from wallet import services, statements
@@ -56,9 +56,12 @@ class Freeze(WalletDoor):
 
     def post(self, request: Request) -> Response:
         body = self.read(FreezeBody)
-        with transaction.atomic():
-            held = services.freeze(self.account.id, body.task_id, body.points * MICRO)
-        return Response({"holdId": f"hold_{held.hold_id.hex}", "balance": points(held.available)})
+        return self.reply(self.once(lambda: self.freeze(body)))
+
+    def freeze(self, body: FreezeBody) -> Answer:
+        held = services.freeze(self.account.id, body.task_id, body.points * MICRO)
+        said = {"holdId": f"hold_{held.hold_id.hex}", "balance": points(held.available)}
+        return Answer(status=200, body=said, object_id=held.hold_id)
 
 
 def hold_id(text: str) -> UUID:

@@ -10,6 +10,7 @@ from admin_integrations import routing
 from admin_integrations.models import WorkflowBinding
 from tasks import blocking
 from tasks.models import Task
+from tasks.render import extras
 from tests.integration.cast import caller
 from tests.integration.stack import all_ended, sandbox
 from wallet import services as wallet
@@ -166,6 +167,31 @@ def test_without_a_binding_it_waits_until_there_is_one(service):
     answer = service.post(f"/api/tasks/v1/t2/cancel?userId={USER}")
     assert answer.json() == {"taskId": "t2", "status": "cancelled"}
     assert statistics(service)["frozenPoints"] == 10
+
+
+def test_a_submit_says_what_it_made_and_names_its_own_fields(service):
+    sandbox(status="paused")
+    WorkflowBinding.objects.create(action="draw", model="sandbox-image")
+    routing.forget()
+    controls = {"latency": 1}
+    params = {"prompt": "kite", "imageList": []}
+    answer = submit(service, workflowParams=params, sandbox=controls)
+    task = Task.objects.get()
+    assert answer["X-GenPulse-Task-Id"] == str(task.id)
+    assert extras([task.id])[task.id].input == {"prompt": "kite", "sandbox": controls}
+    bad = {"prompt": "kite", "imageList": ["http://10.0.0.1/kite.png"]}
+    refused = submit(service, "t2", workflowParams=bad).json()
+    assert refused["detail"].startswith("workflowParams.imageList.0:")
+    pending = service.get(f"/api/tasks/v1?userId={USER}&status=pending").json()
+    assert pending["total"] == 1
+    assert service.get("/api/tasks/v1/t1/x").json()["code"] == "NOT_FOUND"
+
+
+def test_what_nobody_has_looked_at_yet_is_listed_as_it_is_shown(service):
+    submit(service)
+    shown = service.get(f"/api/tasks/v1?userId={USER}&status=blocked").json()["items"]
+    assert [item["status"] for item in shown] == ["blocked"]
+    assert service.get(f"/api/tasks/v1?userId={USER}&status=pending").json()["total"] == 0
 
 
 def test_completed_from_outside(service):
