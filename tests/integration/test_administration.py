@@ -54,7 +54,9 @@ def test_only_admins_get_in(path):
 
 class TestExecutors:
     def test_a_life(self, root):
-        one = made(root, EXECUTORS, name="gpu-1", type="comfyui", baseUrl="http://10.0.0.8:8188")
+        one = made(
+            root, EXECUTORS, name="gpu-1", type="comfyui", baseUrl="http://10.0.0.8:8188", x=1
+        )
         assert {k: v for k, v in one.items() if k not in {"id", "created_at", "updated_at"}} == {
             "name": "gpu-1",
             "type": "comfyui",
@@ -70,6 +72,7 @@ class TestExecutors:
             "health_status": "unknown",
             "last_heartbeat_at": None,
         }
+        assert one["created_at"] <= one["updated_at"]
         url = f"{EXECUTORS}/{one['id']}"
         assert root.get(EXECUTORS).json() == [one]
         assert root.get(url).json() == one
@@ -112,8 +115,6 @@ class TestExecutors:
             ({"base_url": "ftp://x"}, (422, "VALIDATION_FAILED")),
             ({"base_url": "http://u:p@x"}, (422, "VALIDATION_FAILED")),
             ({"api_key_ids": [str(new_id())]}, (422, "VALIDATION_FAILED")),
-            ({"removing": True}, (422, "VALIDATION_FAILED")),
-            ({"loaded_model": "x"}, (422, "VALIDATION_FAILED")),
         ],
     )
     def test_mistakes_change_nothing(self, root, change, problem):

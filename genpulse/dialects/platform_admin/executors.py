@@ -66,7 +66,6 @@ def keys_of(ids: list[UUID]) -> list[Credential]:
 
 class ExecutorViews(ResourceView[Executor]):
     missing = ExecutorNotFound
-    shown_only = ResourceView.shown_only | {"health_status", "last_heartbeat_at"}
 
     def rows(self) -> QuerySet[Executor]:
         return Executor.objects.prefetch_related("credentials", "cooldowns")
@@ -87,8 +86,7 @@ class ExecutorViews(ResourceView[Executor]):
             "api_key_ids": sorted(str(key.id) for key in row.credentials.all()),
             "health_status": condition.word(row),
             "last_heartbeat_at": render_time(row.last_heartbeat_at),
-            "created_at": render_time(row.created_at),
-            "updated_at": render_time(row.updated_at),
+            **self.times(row),
         }
 
 
@@ -106,7 +104,7 @@ class Executors(ExecutorViews):
 
     def create(self) -> Executor:
         executor = Executor()
-        self.read(NewExecutor).apply(executor)
+        self.parse(NewExecutor).apply(executor)
         return executor
 
 
@@ -119,7 +117,7 @@ class OneExecutor(ExecutorViews):
         return Response(self.render(self.one(id_)))
 
     def put(self, request: Request, id_: str) -> Response:
-        return self.change(id_, self.read(ExecutorChange).apply)
+        return self.change(id_, self.parse(ExecutorChange).apply)
 
     def delete(self, request: Request, id_: str) -> Response:
         executor = self.one(id_)

@@ -60,12 +60,6 @@ class NewKey(KeyChange):
 
 class KeyViews(ResourceView[Credential]):
     missing = ApiKeyNotFound
-    shown_only = ResourceView.shown_only | {
-        "key_masked",
-        "usage_count",
-        "used_today",
-        "cooldown_until",
-    }
 
     def rows(self) -> QuerySet[Credential]:
         return Credential.objects.prefetch_related("cooldowns")
@@ -85,8 +79,7 @@ class KeyViews(ResourceView[Credential]):
             "used_today": condition.used_today(row),
             "cooldown_until": render_time(condition.cooldown_until(row)),
             "metadata": row.metadata,
-            "created_at": render_time(row.created_at),
-            "updated_at": render_time(row.updated_at),
+            **self.times(row),
         }
 
 
@@ -104,7 +97,7 @@ class Keys(KeyViews):
 
     def create(self) -> Credential:
         key = Credential()
-        self.read(NewKey).apply(key)
+        self.parse(NewKey).apply(key)
         return key
 
 
@@ -117,7 +110,7 @@ class OneKey(KeyViews):
         return Response(self.render(self.one(id_)))
 
     def put(self, request: Request, id_: str) -> Response:
-        return self.change(id_, self.read(KeyChange).apply)
+        return self.change(id_, self.parse(KeyChange).apply)
 
     def delete(self, request: Request, id_: str) -> Response:
         self.one(id_).delete()

@@ -10,21 +10,20 @@ from pydantic.alias_generators import to_camel
 from rest_framework.response import Response
 
 from genpulse.errors import NotFound
-from genpulse.http import parsing
 from genpulse.http.idempotency import Answer
+from genpulse.http.parsing import render_time
 from genpulse.http.views import DoorView
 from genpulse.ids import parse_id
 
 T = TypeVar("T", bound=Model)
-B = TypeVar("B", bound=BaseModel)
 ADMIN = dict.fromkeys(("GET", "POST", "PUT", "DELETE"), "admin")
 
 
 class AdminBody(BaseModel):
-    """Closed; both spellings of a name are taken."""
+    """Both spellings of a name are taken; names we do not know are ignored."""
 
     model_config = ConfigDict(
-        extra="forbid",
+        extra="ignore",
         strict=True,
         populate_by_name=True,
         alias_generator=to_camel,
@@ -44,23 +43,16 @@ class PageQuery(BaseModel):
 
 
 class ResourceView(DoorView, Generic[T]):
-    """One kind of row. `shown_only`: what answers carry besides and bodies may repeat without effect."""
+    """One kind of row."""
 
     scopes = ADMIN
     missing: ClassVar[type[NotFound]] = NotFound
-    shown_only: ClassVar[frozenset[str]] = frozenset({"id", "created_at", "updated_at"})
 
     def rows(self) -> QuerySet[T]:
         raise NotImplementedError
 
     def render(self, row: T) -> dict[str, Any]:
         raise NotImplementedError
-
-    def read(self, model: type[B]) -> B:
-        """The body without what only answers carry: what was read may be sent back changed."""
-        ignored = self.shown_only | {to_camel(name) for name in self.shown_only}
-        body = {name: value for name, value in self.body.items() if name not in ignored}
-        return parsing.parse(model, body)
 
     def one(self, id_: str, *, locked: bool = False) -> T:
         known = parse_id(id_)
@@ -88,6 +80,12 @@ class ResourceView(DoorView, Generic[T]):
         with transaction.atomic():
             apply(self.one(id_, locked=True))
         return Response(self.render(self.one(id_)))
+
+    @staticmethod
+    def times(row: Any) -> dict[str, Any]:
+        """The clocks of program and database differ by a little."""
+        changed = max(row.created_at, row.updated_at)
+        return {"created_at": render_time(row.created_at), "updated_at": render_time(changed)}
 
     @staticmethod
     def deleted() -> Response:

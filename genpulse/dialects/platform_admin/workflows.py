@@ -11,7 +11,7 @@ from admin_integrations import editing, routing
 from admin_integrations.models import Workflow, WorkflowBinding
 from genpulse.dialects.platform_admin.resources import AdminBody, PageQuery, ResourceView
 from genpulse.errors import NotFound
-from genpulse.http.parsing import Id, render_time
+from genpulse.http.parsing import Id
 
 Action = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Object = dict[str, JsonValue]
@@ -70,8 +70,7 @@ class WorkflowViews(ResourceView[Workflow]):
             "status": row.status,
             "definition": row.definition,
             "metadata": row.metadata,
-            "created_at": render_time(row.created_at),
-            "updated_at": render_time(row.updated_at),
+            **self.times(row),
         }
 
 
@@ -89,7 +88,7 @@ class Workflows(WorkflowViews):
 
     def create(self) -> Workflow:
         workflow = Workflow()
-        self.read(NewWorkflow).apply(workflow)
+        self.parse(NewWorkflow).apply(workflow)
         return workflow
 
 
@@ -102,7 +101,7 @@ class OneWorkflow(WorkflowViews):
         return Response(self.render(self.one(id_)))
 
     def put(self, request: Request, id_: str) -> Response:
-        return self.change(id_, self.read(WorkflowChange).apply)
+        return self.change(id_, self.parse(WorkflowChange).apply)
 
     def delete(self, request: Request, id_: str) -> Response:
         self.one(id_).delete()
@@ -156,8 +155,7 @@ class BindingViews(ResourceView[WorkflowBinding]):
             "weight": row.weight,
             "enabled": row.enabled,
             "metadata": row.metadata,
-            "created_at": render_time(row.created_at),
-            "updated_at": render_time(row.updated_at),
+            **self.times(row),
         }
 
 
@@ -175,7 +173,7 @@ class Bindings(BindingViews):
 
     def create(self) -> WorkflowBinding:
         binding = WorkflowBinding()
-        self.read(NewBinding).apply(binding)
+        self.parse(NewBinding).apply(binding)
         return binding
 
 
@@ -188,7 +186,7 @@ class OneBinding(BindingViews):
         return Response(self.render(self.one(id_)))
 
     def put(self, request: Request, id_: str) -> Response:
-        return self.change(id_, self.read(BindingChange).apply)
+        return self.change(id_, self.parse(BindingChange).apply)
 
     def delete(self, request: Request, id_: str) -> Response:
         self.one(id_).delete()
