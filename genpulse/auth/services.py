@@ -32,6 +32,7 @@ class AccountOptions(TypedDict, total=False):
 class UserChanges(TypedDict, total=False):
     """What may be changed of a user; a key that is missing stays as it is."""
 
+    name: str
     email: str | None
     password: str | None
     role: str
@@ -69,7 +70,7 @@ def create_user(
 
 
 def change_user(user: User, changes: UserChanges, limits: AccountOptions) -> None:
-    """Change what is named; a new password ends all log-ins. Raises ValidationFailed: `email`."""
+    """Change what is named; a new password ends all log-ins. Raises ValidationFailed: `email`, `name`."""
     with _unique_or_refused():
         _apply(user, changes)
         user.save()
@@ -85,6 +86,9 @@ def _apply(user: User, changes: UserChanges) -> None:
     for name, value in changes.items():
         if name == "password":
             user.set_password(cast("str | None", value))
+        elif name == "name":
+            check_name(cast("str", value), "name")
+            user.name = user.account.name = cast("str", value)
         else:
             setattr(user, name, value)
     user.email = user.email.lower() if user.email else None

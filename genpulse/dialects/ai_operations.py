@@ -1,8 +1,9 @@
 """The AI service dialect's providers, queues and users."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
+from django.db import transaction
 from pydantic import BaseModel, StringConstraints
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +17,7 @@ from genpulse.dialects.accounts.bodies import Email
 from genpulse.dialects.ai_service import AiDoor
 from genpulse.errors import NotFound
 from genpulse.http.idempotency import Answer
+from genpulse.http.models import Idempotency
 from genpulse.http.parsing import render_time
 from genpulse.ids import parse_id
 from providers import registry
@@ -100,9 +102,10 @@ class UserIn(BaseModel):
 
 
 class UserPut(BaseModel):
-    """Names are for ever: what others call the user hangs on them."""
+    """What is not sent stays as it is."""
 
     email: Email | None = None
+    name: Name | None = None
 
 
 class Users(AiDoor):
@@ -135,9 +138,11 @@ class OneUser(AiDoor):
         return Response(said(known(id_), "查询成功"))
 
     def put(self, request: Request, id_: str) -> Response:
-        user, body = known(id_), self.parse(UserPut)
-        if body.email is not None:
-            accounts.change_user(user, UserChanges(email=body.email), {})
+        user, changes = known(id_), self.parse(UserPut).model_dump(exclude_none=True)
+        called = user.name
+        with transaction.atomic():
+            accounts.change_user(user, cast("UserChanges", changes), {})
+            Idempotency.objects.filter(owner=called).update(owner=user.name)
         user.refresh_from_db()
         return Response(said(user, "用户已更新"))
 

@@ -67,10 +67,11 @@ def data(task: Mapping[str, Any]) -> dict[str, Any]:
     """The `data` of a result; what a kind has not is null."""
     given = task["input"] or {}
     images, videos = urls_of(task, "image"), urls_of(task, "video")
-    options = ("aspect_ratio", "size", "seed", "max_tokens", "temperature")
+    kind = type_of(task)
+    options = ("aspect_ratio", "size", "max_tokens", "temperature")
     return {
         "task_id": task["id"],
-        "type": type_of(task),
+        "type": kind,
         "status": WORDS[Status(task["status"])],
         "provider": task["provider"],
         "model": task["model"],
@@ -81,6 +82,7 @@ def data(task: Mapping[str, Any]) -> dict[str, Any]:
         "video_url": videos[0] if videos else None,
         "text_result": (task["output"] or {}).get("text"),
         **{name: given.get(name) for name in options},
+        "seed": given.get("seed", None if kind == "text" else -1),
         "error": error_text(task),
     }
 

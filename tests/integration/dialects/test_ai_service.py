@@ -176,7 +176,12 @@ def test_users_of_an_admin(service):
     assert [user["name"], user["email"]] == ["zoe", "zoe@example.com"]
     assert root.get(f"/ai/users/{user['id']}").json()["data"] == user
     changed = root("PUT", f"/ai/users/{user['id']}", {"email": "z@example.com"}).json()["data"]
-    assert changed["email"] == "z@example.com"
+    assert [changed["name"], changed["email"]] == ["zoe", "z@example.com"]
+    renamed = root("PUT", f"/ai/users/{user['id']}", {"name": "zora"}).json()["data"]
+    assert [renamed["name"], renamed["email"]] == ["zora", "z@example.com"]
+    assert root.get("/api/v1/users/zora").json()["id"] == user["id"]
+    taken = root("PUT", f"/ai/users/{user['id']}", {"name": "root"})
+    assert [item["field"] for item in taken.json()["details"]] == ["name"]
     assert root.post("/ai/users", {"email": "x", "name": "q"}).status_code == 400
     assert root.delete(f"/ai/users/{user['id']}").json()["success"] is True
     assert root.get(f"/ai/users/{user['id']}").status_code == 404
