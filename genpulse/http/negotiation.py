@@ -9,10 +9,10 @@ from rest_framework.request import Request
 
 
 class FirstRenderer(BaseContentNegotiation):
-    """The first parser that reads the content type, and always the first renderer."""
+    """The first parser that reads the content type, JSON when none is named, and always the first renderer."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        kind = (request.content_type or "").split(";")[0].strip().lower()
+        kind = (request.content_type or "application/json").split(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == kind), None)
 
     def select_renderer(

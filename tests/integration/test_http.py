@@ -143,6 +143,15 @@ def test_other_content_types_are_refused(alice):
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
+def test_a_body_without_a_content_type_is_json(alice):
+    for door, body in (
+        ("/api/v1/notes", b'{"text": "kite"}'),
+        ("/v1/chat/completions", b'{"model": "sandbox-text"}'),
+    ):
+        answer = alice.client.generic("POST", door, body, "", headers=alice.headers)
+        assert answer.status_code != 415, answer.content
+
+
 def test_bodies_have_a_limit(alice, monkeypatch):
     monkeypatch.setattr(config, "max_body_bytes", 1000)
     answer = alice.post("/api/v1/notes", {"text": "x" * 1000})

@@ -76,7 +76,8 @@ class FormDoor(DialectDoor):
 
     @property
     def is_form(self) -> bool:
-        return not self.request.content_type.startswith("application/json")
+        kind = self.request.content_type or "application/json"
+        return not kind.startswith("application/json")
 
     @property
     def body(self) -> dict[str, Any]:
