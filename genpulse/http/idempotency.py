@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -152,9 +153,12 @@ def _keep(row: int, answer: Answer, *, whole: bool) -> None:
 
 
 def _without(value: Any) -> Any:
-    """A copy with null in the places that are filled in again."""
+    """A copy with `true` in the places that are filled in again; what was null then stays null."""
     if isinstance(value, dict):
-        return {name: None if name in RENEWED else _without(item) for name, item in value.items()}
+        return {
+            name: _without(item) if item is None or name not in RENEWED else True
+            for name, item in value.items()
+        }
     return [_without(item) for item in value] if isinstance(value, list) else value
 
 
@@ -171,15 +175,18 @@ def _replay(kept: Idempotency, refresh: Refresh | None) -> Answer:
 
 
 def _filled(kept: Any, fresh: Any) -> Any:
-    """`kept` with every renewed member taken from the same place of `fresh`."""
-    if isinstance(kept, dict) and isinstance(fresh, dict):
+    """`kept` with every renewed member taken from the same place of `fresh`, null where there is none."""
+    if isinstance(kept, dict):
+        now = fresh if isinstance(fresh, dict) else {}
         return {
-            name: fresh.get(name) if name in RENEWED else _filled(item, fresh.get(name))
+            name: now.get(name)
+            if name in RENEWED and item is not None
+            else _filled(item, now.get(name))
             for name, item in kept.items()
         }
-    if isinstance(kept, list) and isinstance(fresh, list):
-        fresh = fresh + [None] * (len(kept) - len(fresh))
-        return [_filled(item, now) for item, now in zip(kept, fresh, strict=False)]
+    if isinstance(kept, list):
+        places = zip_longest(kept, fresh[: len(kept)] if isinstance(fresh, list) else [])
+        return [_filled(item, now) for item, now in places]
     return kept
 
 

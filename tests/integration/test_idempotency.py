@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from threading import Event as Signal
 from threading import Thread
+from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
@@ -47,8 +48,18 @@ class TestReplay:
         alice.post(NOTES, {"text": "a"}, Idempotency_Key="k")
         kept = Idempotency.objects.get().body or ""
         assert "signed-" not in kept
-        assert json.loads(kept)["output"] is None
+        assert json.loads(kept)["output"] is True
         assert list(json.loads(kept)) == ["zebra", "id", "output", "items", "purged", "big"]
+
+    def test_what_was_null_at_first_stays_null(self):
+        """The task may have its output when the twin is answered; the first answer had none."""
+        scope = Scope(owner="alice", route="r", key="k", fingerprint=fingerprint({}))
+        first = Answer(status=201, body={"output": None, "input": {"a": 1}}, object_id=uuid4())
+        now = {"output": {"text": "a kite"}, "input": {"a": 1}}
+        for _ in range(2):
+            said = idempotent(scope, create=lambda: first, refresh=lambda _: now)
+            assert said.body == first.body
+        assert said.replayed
 
     def test_purged_content_shows_null(self, alice):
         alice.post(NOTES, {"text": "a"}, Idempotency_Key="k")
