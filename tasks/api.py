@@ -175,7 +175,7 @@ class OneTask(TaskDoor):
         """The task, or 304 for a client that knows it."""
         body = shown(taken.plain, admin=self.credential.has("admin"))
         tag = f'"{body["status"]}-{body["seq"]}-{body["progress"]}"'
-        if self.request.headers.get("If-None-Match") == tag:
+        if knows(self.request.headers.get("If-None-Match", ""), tag):
             return Response(status=304, headers={"ETag": tag})
         return Response(body, headers={"ETag": tag})
 
@@ -221,10 +221,20 @@ class CloneTask(TaskDoor):
         return self.reply(self.store(body, cloned_from=task.id))
 
 
+class SettledOutput(Body):
+    """The parts of a task's output that an operator can give."""
+
+    text: str | None = None
+    message: dict[str, JsonValue] | None = None
+    data: JsonValue = None
+
+
 class ResolveBody(Body):
+    """`output` in the shape of a task's; any other object becomes its `data`."""
+
     outcome: str = Field(pattern="^(succeeded|failed|resend)$")
     reason: str = Field(min_length=1, max_length=200)
-    output: dict[str, JsonValue] | None = None
+    output: SettledOutput | dict[str, JsonValue] | None = Field(None, union_mode="left_to_right")
 
 
 class ResolveTask(TaskDoor):
@@ -238,13 +248,21 @@ class ResolveTask(TaskDoor):
         return Response(self.shown(task.id))
 
 
+def knows(header: str, tag: str) -> bool:
+    """Is `tag` in an If-None-Match? Compared weakly: a compressed answer carries it as `W/"..."`."""
+    given = {one.strip().removeprefix("W/") for one in header.split(",")}
+    return not given.isdisjoint({tag, "*"})
+
+
 def resolution(task: Task, body: ResolveBody) -> Move:
     if body.outcome == "resend":
         return Resend(task_id=task.id, attempt=task.attempt, possible_cost=True)
     if body.outcome == "failed":
         shown = error("unknown_outcome", "outcome_unknown", body.reason)
         return GiveUp(task_id=task.id, attempt=task.attempt, shown=shown, possible_cost=True)
-    output: dict[str, Any] = {"text": None, "message": None, "data": body.output, "assets": []}
+    given = body.output
+    shape = given if isinstance(given, SettledOutput) else SettledOutput(data=given)
+    output = {**shape.model_dump(), "assets": []}
     return Settle(task_id=task.id, success=True, output=output, charge=task.quoted)
 
 

@@ -23,7 +23,7 @@ def children(data: Mapping[str, Any]) -> tuple[BatchBody, list[tuple[str, TaskBo
             for index, item in enumerate(own.items)
         ]
         return own, merged
-    return own, [("", parse(TaskBody, child)) for child in _expanded(own, common)]
+    return own, [(place, parse(TaskBody, child)) for place, child in _expanded(own, common)]
 
 
 def _alone(own: BatchBody) -> None:
@@ -40,10 +40,12 @@ def _merged(common: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _expanded(own: BatchBody, common: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _expanded(own: BatchBody, common: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     if own.models is not None and "model" in common:
         raise ValidationFailed.of("model", "exclusive", "models already names them")
-    models = [{"model": name} for name in own.models] if own.models else [{}]
+    models = [
+        (f"models.{index}", {"model": name}) for index, name in enumerate(own.models or ())
+    ] or [("", {})]
     matrix = own.matrix or {}
     total = len(models)
     for values in matrix.values():
@@ -53,13 +55,16 @@ def _expanded(own: BatchBody, common: Mapping[str, Any]) -> list[dict[str, Any]]
         raise ValidationFailed.of(field, "too_long", f"at most {MAX_TASKS} tasks, not {total}")
     given = common.get("input")
     return [
-        {
-            **common,
-            **model,
-            "input": {**given, **dict(zip(matrix, values, strict=True))}
-            if isinstance(given, dict)
-            else given or dict(zip(matrix, values, strict=True)),
-        }
-        for model in models
+        (
+            place,
+            {
+                **common,
+                **model,
+                "input": {**given, **dict(zip(matrix, values, strict=True))}
+                if isinstance(given, dict)
+                else given or dict(zip(matrix, values, strict=True)),
+            },
+        )
+        for place, model in models
         for values in product(*matrix.values())
     ]

@@ -144,7 +144,7 @@ def draft(
 
 
 class below:  # noqa: N801 - reads as a word: `with below("items.3"):`
-    """Refusals raised inside name their fields below `prefix`."""
+    """Refusals raised inside name their fields below `prefix`; below `models.1` only the model itself lies."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -155,12 +155,17 @@ class below:  # noqa: N801 - reads as a word: `with below("items.3"):`
     def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> None:
         if self.prefix and isinstance(problem, ValidationFailed):
             items = [
-                FieldError(f"{self.prefix}.{item.field}", item.code, item.message)
+                FieldError(self._place(item.field), item.code, item.message)
                 for item in problem.errors
             ]
             raise type(problem)(
                 f"{self.prefix}: {problem.detail}", errors=items, **problem.extra
             ) from None
+
+    def _place(self, field: str) -> str:
+        if self.prefix.startswith("models."):
+            return self.prefix if field == "model" else field
+        return f"{self.prefix}.{field}"
 
 
 def _one_target(body: TaskBody) -> None:

@@ -1,14 +1,35 @@
 """The filters of task and batch lists: unknown parameters are ignored, unknown words refused."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from django.db.models import Count, F, Q, QuerySet
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from genpulse.errors import ValidationFailed
 from genpulse.http.parsing import AwareTime, CommaList, Flag, Id
+from providers import registry
 from tasks.models import TERMINAL, Batch, Status, Task
 from tasks.requests import PriorityLevel
+
+Source = Literal[
+    "native",
+    "generation",
+    "chat",
+    "ai",
+    "platform",
+    "openai",
+    "console",
+    "cli",
+    "replicate",
+    "fal",
+    "comfy",
+    "mcp",
+]
+
+
+def number(value: Any) -> Any:
+    """In a query string numbers are text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class TaskFilter(BaseModel):
@@ -22,10 +43,10 @@ class TaskFilter(BaseModel):
     provider: str | None = None
     family: str | None = None
     task_type: str | None = None
-    priority: PriorityLevel | None = None
+    priority: Annotated[PriorityLevel, BeforeValidator(number)] | None = None
     batch_id: Id | None = None
     conversation_id: str | None = None
-    source: str | None = None
+    source: Source | None = None
     tag: str | None = None
     q: str | None = Field(None, min_length=1, max_length=200)
     created_after: AwareTime | None = None
@@ -33,7 +54,7 @@ class TaskFilter(BaseModel):
     key: Id | None = None
 
     def apply(self, tasks: QuerySet[Task]) -> QuerySet[Task]:
-        """Raises ValidationFailed for a status that does not exist."""
+        """Raises ValidationFailed for a status or task type that does not exist."""
         for word in self.status or []:
             if word not in Status.values:
                 raise ValidationFailed.of("status", "choice", f"want {', '.join(Status.values)}")
@@ -42,7 +63,7 @@ class TaskFilter(BaseModel):
             "model": self.model,
             "provider": self.provider,
             "family": self.family,
-            "task_type": self.task_type,
+            "task_type": registry.task_type_of(self.task_type) if self.task_type else None,
             "priority": self.priority,
             "batch_id": self.batch_id,
             "conversation_id": self.conversation_id,
@@ -66,8 +87,8 @@ class BatchFilter(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     status: CommaList | None = None
-    mode: str | None = None
-    source: str | None = None
+    mode: Literal["all", "race"] | None = None
+    source: Source | None = None
     tag: str | None = None
     created_after: AwareTime | None = None
     created_before: AwareTime | None = None

@@ -77,15 +77,16 @@ def refusal(error: ValidationError, data: object, *, prefix: str = "") -> Valida
 
 
 def _item(detail: ErrorDetails, data: object, prefix: str) -> FieldError:
-    path = ".".join([prefix] * bool(prefix) + list(_steps(detail["loc"], data)))
+    path = ".".join([prefix] * bool(prefix) + list(_steps(detail, data)))
     return FieldError(path or "body", _code(detail), detail["msg"])
 
 
-def _steps(loc: tuple[int | str, ...], data: object) -> Iterator[str]:
-    """Parts of `loc` that lead through the data; the others are labels of union members."""
+def _steps(detail: ErrorDetails, data: object) -> Iterator[str]:
+    """Parts of the place that lead through the data; the others are labels of union members."""
+    loc = detail["loc"]
     for index, part in enumerate(loc):
-        last = index == len(loc) - 1
-        if isinstance(data, Mapping) and (part in data or last):
+        missing = detail["type"] == "missing" and index == len(loc) - 1
+        if isinstance(data, Mapping) and (part in data or missing):
             data = data.get(part)
             yield str(part)
         elif isinstance(data, (list, tuple)) and isinstance(part, int):

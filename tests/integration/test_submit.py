@@ -134,6 +134,9 @@ def test_a_batch_is_all_or_nothing(alice):
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "items.3.input.prompt"
     nothing_happened(alice)
+    nobodys = {"models": ["sandbox-text", "nobodys-model"], "input": {"prompt": "x"}}
+    [problem] = alice.post("/api/v1/batches", nobodys).json()["errors"]
+    assert [problem["field"], problem["code"]] == ["models.1", "unknown_model"]
     many = {
         "model": "sandbox-image",
         "input": {"prompt": "x"},
@@ -198,7 +201,10 @@ def test_lists_walk_every_task_once(alice):
         alice.post(URL, GOOD)
         cursor = page["next_cursor"]
     assert seen == made[::-1]
-    assert alice.get(f"{URL}?status=nonsense").status_code == 422
+    for words in ("status", "task_type", "source", "priority", "terminal"):
+        assert alice.get(f"{URL}?{words}=nonsense").status_code == 422
+    for words in ("task_type=text", "priority=5", "source=native"):
+        assert alice.get(f"{URL}?{words}").json()["items"]
     assert len(alice.get(f"{URL}?q=hi&status=queued,running&terminal=false").json()["items"]) > 7
 
 
