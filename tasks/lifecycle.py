@@ -8,7 +8,7 @@ between the lock and the write; a move that does not fit any more changes nothin
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from genpulse.events.log import NewEvent, append
 from genpulse.money import to_credits
 from tasks import counting, deliveries
 from tasks.models import TERMINAL, Batch, Stage, Status
-from tasks.moves import Cancel, Canceled, Move, Settle, Succeed
+from tasks.moves import AttemptFailed, Cancel, Canceled, Move, Settle, Succeed
 from tasks.state import MUTABLE, AttemptChange, NewAttempt, Step, TaskState, batch_outcome
 from wallet import services as wallet
 
@@ -207,11 +207,13 @@ class Group:
         return Applied(move, True, step.task)
 
     def _raced(self, move: Move, task: TaskState) -> Move:
-        """A success after the winner's is canceled and uncharged."""
+        """A success after the winner's is canceled and uncharged; whoever is canceled then was the race's loser."""
         winner = self.races.get(task.batch_id) if task.batch_id else None
         if winner is None or winner == task.id:
             return move
-        if isinstance(move, Succeed):
+        if isinstance(move, Canceled):
+            return replace(move, code=RACE, message=RACE_LOST)
+        if isinstance(move, Succeed) or (isinstance(move, AttemptFailed) and task.cancel_requested):
             return Canceled(task_id=task.id, attempt=move.attempt, code=RACE, message=RACE_LOST)
         if isinstance(move, Settle) and move.success:
             return Cancel(task_id=task.id, by="race", code=RACE, message=RACE_LOST)
@@ -384,7 +386,7 @@ def batch_ends(closed: Sequence[tuple[Any, ...]]) -> list[NewEvent]:
             account=account,
             type=f"batch.{batch_outcome(counts[id_], winner)}",
             data={
-                "counts": dict(counts[id_]),
+                "counts": {status.value: counts[id_][status.value] for status in Status},
                 "charged": to_credits(charged[id_]),
                 "winner_task_id": str(winner) if winner else None,
             },

@@ -1,5 +1,7 @@
 """Tasks from submit to the end, on the real orchestrator and workers."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tasks import audit
@@ -75,9 +77,7 @@ def test_the_life_of_tasks(alice, stack):
 
 
 def test_cancel_waiting_running_and_ended(alice, stack):
-    waiting = submit(
-        alice, run_at="2030-01-01T00:00:00Z".replace("2030", "2026").replace("01-01", "12-10")
-    )
+    waiting = submit(alice, run_at=(datetime.now(UTC) + timedelta(days=9)).isoformat())
     running = submit(alice, sandbox={"latency": 60})
     eventually(lambda: Task.objects.filter(pk=running["id"], status="running").exists())
     for task in (waiting, running):
@@ -92,6 +92,19 @@ def test_cancel_waiting_running_and_ended(alice, stack):
     assert not audit.breaches()
 
 
+def test_an_operator_resolves_what_nobody_can_tell(alice, stack):
+    doubtful = submit(alice, sandbox={"fail": "unknown_outcome", "find": "never", "latency": 0})
+    path = f"/api/v1/tasks/{doubtful['id']}/resolve"
+    eventually(lambda: Task.objects.filter(pk=doubtful["id"], status="verifying").exists())
+    found = {"outcome": "succeeded", "reason": "seen there", "output": {"text": "a kite"}}
+    assert alice.post(path, found).status_code == 403
+    root = caller("root", "admin")
+    done = root.post(path, found).json()
+    assert [done["status"], done["output"]["text"]] == ["succeeded", "a kite"]
+    assert [done["price"]["held"], done["price"]["charged"]] == ["0", done["price"]["quoted"]]
+    assert root.post(path, found).json()["code"] == "not_waiting"
+
+
 def test_a_race_has_one_winner(alice, stack):
     body = {
         "items": [{"input": {"sandbox": {"latency": latency}}} for latency in (0.2, 30, 30)],
@@ -104,6 +117,10 @@ def test_a_race_has_one_winner(alice, stack):
     assert [task.status for task in tasks] == ["succeeded", "canceled", "canceled"]
     shown = alice.get(f"/api/v1/batches/{batch['id']}").json()
     assert [shown["status"], shown["winner_task_id"]] == ["completed", str(tasks[0].id)]
+    assert {task["error"]["code"] for task in shown["tasks"][1:]} == {"canceled_by_race"}
+    told = alice.get(f"/api/v1/batches/{batch['id']}/events").json()["items"]
+    [end] = [event["data"] for event in told if event["type"] == "batch.completed"]
+    assert end["counts"] == shown["counts"]
     assert not audit.breaches()
 
 
