@@ -26,8 +26,12 @@ from wallet import pricing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NOBODY = UUID(int=0)
-SPEECH = "https://example.com/speech.mp3"
-PICTURE = "https://example.com/kite.png"
+# Whole files, so that every example runs as it stands.
+SPEECH = "data:audio/wav;base64,UklGRjQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YRAAAACAgICAgICAgICAgICAgICA"
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQAAAACCEkxzAAAAEklEQVR42mP4DwUMo4xRBukMAOPT"
+    "/hAC2mzjAAAAAElFTkSuQmCC"
+)
 FILM = "https://example.com/kite.mp4"
 EXAMPLES: Mapping[
     str, Mapping[str, Any]

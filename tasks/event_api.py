@@ -73,10 +73,12 @@ class TaskEvents(TaskDoor):
         found = events.of_tasks([key], asked.limit)[key]
         check_kept(task, asked.after, found)
         admin = self.credential.has("admin")
+        last = found[-1].seq or 0 if found else asked.after
         return {
             "items": [event.shown(admin=admin) for event in found],
-            "last_seq": found[-1].seq if found else asked.after,
-            "terminal": task.status in TERMINAL,
+            "last_seq": last,
+            # Whoever reads until it is true has read everything.
+            "terminal": task.status in TERMINAL and last >= task.seq,
         }
 
 
@@ -131,7 +133,7 @@ class BatchEvents(BatchDoor):
         return {
             "items": [event.shown(admin=admin) for event in found],
             "last_cursor": str(found[-1].cursor) if found else asked.after,
-            "terminal": batch.open == 0 and not page.early,
+            "terminal": batch.open == 0 and not page.early and len(found) < asked.limit,
         }
 
 
