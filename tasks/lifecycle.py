@@ -8,7 +8,7 @@ between the lock and the write; a move that does not fit any more changes nothin
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -21,87 +21,12 @@ from genpulse import sql
 from genpulse.events.bells import ring_admit
 from genpulse.events.log import NewEvent, append
 from genpulse.money import to_credits
-from tasks import counting, deliveries
-from tasks.models import TERMINAL, Batch, Stage, Status
+from tasks import counting, deliveries, rows
+from tasks.models import TERMINAL, Batch, Status
 from tasks.moves import AttemptFailed, Cancel, Canceled, Move, Settle, Succeed
-from tasks.state import MUTABLE, AttemptChange, NewAttempt, Step, TaskState, batch_outcome
+from tasks.state import Step, TaskState, batch_outcome
 from wallet import services as wallet
 
-READ = [field.name for field in fields(TaskState)]
-LOCK = (
-    f"SELECT {', '.join(READ)}, {deliveries.TASK_IS_WATCHED}, now() FROM tasks_task"  # noqa: S608
-    " WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
-)
-WRITTEN = {"id": "uuid", "old_status": "text", "old_attempt": "int", **MUTABLE}
-UPDATE = (
-    f"UPDATE tasks_task AS t SET {', '.join(f'{name} = new.{name}' for name in MUTABLE)} FROM "  # noqa: S608
-    + sql.records(WRITTEN)
-    + " WHERE t.id = new.id AND t.status = new.old_status AND t.attempt = new.old_attempt"
-)
-NEW_ATTEMPT = {
-    "task_id": "uuid",
-    "number": "int",
-    "account_id": "uuid",
-    "key_id": "uuid",
-    "family": "text",
-    "provider": "text",
-    "model": "text",
-    "executor_id": "uuid",
-    "executor": "text",
-    "credential_id": "uuid",
-    "submit_key": "uuid",
-    "alone": "boolean",
-    "published_at": "timestamptz",
-    "stage": "text",
-    "slot": "boolean",
-    "worker": "text",
-    "progress": "int",
-    "phase": "text",
-    "external_id": "text",
-    "finds": "int",
-    "possible_cost": "boolean",
-    "late": "boolean",
-    "outcome": "text",
-    "verdicts": "jsonb",
-}
-CHANGED = {
-    "slot": "boolean",
-    "lease_until": "timestamptz",
-    "next_poll_at": "timestamptz",
-    "stage": "text",
-    "worker": "text",
-    "finds": "int",
-    "external_id": "text",
-    "accepted_at": "timestamptz",
-    "started_at": "timestamptz",
-    "finished_at": "timestamptz",
-    "result": "jsonb",
-    "vendor_cost": "bigint",
-    "possible_cost": "boolean",
-    "late": "boolean",
-    "outcome": "text",
-    "error": "jsonb",
-}
-ATTEMPT_ROW = {"task_id": "uuid", "number": "int", **CHANGED}
-OVERWRITTEN = {"slot", "lease_until", "next_poll_at"}
-UPDATE_ATTEMPT = (
-    "UPDATE tasks_attempt AS a SET "  # noqa: S608
-    + ", ".join(
-        f"{name} = new.{name}"
-        if name in OVERWRITTEN
-        else f"{name} = coalesce(new.{name}, a.{name})"
-        for name in CHANGED
-    )
-    + f" FROM {sql.records(ATTEMPT_ROW)}"
-    " WHERE a.task_id = new.task_id AND a.number = new.number"
-)
-CONTENT_ROW = {"task_id": "uuid", "output": "jsonb", "usage": "jsonb", "error": "jsonb"}
-UPDATE_CONTENT = (
-    "UPDATE tasks_taskcontent AS c SET output = coalesce(new.output, c.output),"  # noqa: S608
-    " usage = coalesce(new.usage, c.usage), error = coalesce(new.error, c.error) FROM "
-    + sql.records(CONTENT_ROW)
-    + " WHERE c.task_id = new.task_id"
-)
 RACES = """
 SELECT b.id, b.winner_id FROM tasks_batch b
 WHERE b.mode = 'race' AND b.id IN (SELECT batch_id FROM tasks_task WHERE id = ANY(%s))
@@ -154,12 +79,11 @@ def passing(error: OperationalError) -> bool:
 def _apply(moves: Sequence[Move]) -> list[Applied]:
     ids = sorted({move.task_id for move in moves})
     races = lock_races(ids)
-    rows = sql.fetch(LOCK, [ids])
-    if not rows:
+    locked = rows.lock(ids)
+    if not locked:
         return [Applied(move, False, None) for move in moves]
-    now: datetime = rows[0][-1]
-    group = Group({row[0]: read(row) for row in rows}, races, now)
-    group.watched = {row[0] for row in rows if row[-2]}
+    group = Group({one.task.id: one.task for one in locked}, races, locked[0].now)
+    group.watched = {one.task.id for one in locked if one.watched}
     applied = [group.take(move) for move in moves]
     group.write()
     return applied
@@ -168,12 +92,6 @@ def _apply(moves: Sequence[Move]) -> list[Applied]:
 def lock_races(tasks: Sequence[UUID]) -> dict[UUID, UUID | None]:
     """The races these tasks run in, with their winners; before any task is locked."""
     return dict(sql.fetch(RACES, [list(tasks)]))
-
-
-def read(row: Sequence[Any]) -> TaskState:
-    values = dict(zip(READ, row, strict=False))
-    values["status"] = Status(values["status"])
-    return TaskState(**values)
 
 
 class Group:
@@ -239,9 +157,9 @@ class Group:
     def write(self) -> None:
         if not self.steps:
             return
-        self._write_tasks()
-        self._write_attempts()
-        self._write_contents()
+        rows.update_tasks(self.before, self.after)
+        rows.write_attempts(self.steps)
+        rows.update_contents(self.steps)
         append(self.events)
         ended = [
             task
@@ -254,47 +172,6 @@ class Group:
         transaction.on_commit(partial(counting.written, self.steps, ended), robust=True)
         if ended or any(step.attempt or step.task.status == Status.QUEUED for step in self.steps):
             transaction.on_commit(ring_admit, robust=True)
-
-    def _write_tasks(self) -> None:
-        changed = [id_ for id_ in self.after if self.after[id_] is not self.before[id_]]
-        rows = [
-            (
-                id_,
-                self.before[id_].status.value,
-                self.before[id_].attempt,
-                *self._values(self.after[id_]),
-            )
-            for id_ in changed
-        ]
-        if sql.execute(UPDATE, [sql.dump(WRITTEN, rows)]) != len(rows):
-            raise AssertionError("a row under lock changed")
-
-    @staticmethod
-    def _values(task: TaskState) -> list[Any]:
-        return [task.status.value, *(getattr(task, name) for name in list(MUTABLE)[1:])]
-
-    def _write_attempts(self) -> None:
-        new = [(step.task, step.new_attempt) for step in self.steps if step.new_attempt]
-        sql.insert("tasks_attempt", NEW_ATTEMPT, [attempt_row(task, made) for task, made in new])
-        # Several steps of one attempt in a group: one row each, in order, merged to one update.
-        merged: dict[tuple[UUID, int], dict[str, Any]] = defaultdict(dict)
-        for step in self.steps:
-            if step.attempt:
-                merged[(step.task.id, step.attempt.number)].update(change_values(step.attempt))
-        if merged:
-            rows = [
-                (*key, *(values.get(name) for name in CHANGED)) for key, values in merged.items()
-            ]
-            sql.execute(UPDATE_ATTEMPT, [sql.dump(ATTEMPT_ROW, rows)])
-
-    def _write_contents(self) -> None:
-        rows = [
-            (step.task.id, step.output, step.usage, step.error)
-            for step in self.steps
-            if step.output is not None or step.usage is not None or step.error is not None
-        ]
-        if rows:
-            sql.execute(UPDATE_CONTENT, [sql.dump(CONTENT_ROW, rows)])
 
     def _write_batches(self, ended: Sequence[TaskState]) -> list[NewEvent]:
         """The events of batches that end with these tasks."""
@@ -311,8 +188,8 @@ class Group:
                 sql.columns(list(self.winners.items())),
             )
             transaction.on_commit(partial(cancel_losers, list(self.winners)), robust=True)
-        rows = sql.fetch(CLOSE_BATCHES, sql.columns([(id_, counts[id_]) for id_ in ids]))
-        events = batch_ends([row for row in rows if row[2] == 0])
+        closed = sql.fetch(CLOSE_BATCHES, sql.columns([(id_, counts[id_]) for id_ in ids]))
+        events = batch_ends([row for row in closed if row[2] == 0])
         append(events)
         return events
 
@@ -327,45 +204,6 @@ class Group:
                 if task.hold_id
             ]
         )
-
-
-def attempt_row(task: TaskState, made: NewAttempt) -> tuple[Any, ...]:
-    """In the order of NEW_ATTEMPT."""
-    return (
-        task.id,
-        made.number,
-        task.account_id,
-        task.key_id,
-        task.family,
-        task.provider,
-        task.model,
-        made.executor_id,
-        made.executor,
-        made.credential_id,
-        made.submit_key,
-        made.alone,
-        made.published_at,
-        Stage.ADMITTED.value,
-        True,
-        "",
-        0,
-        "",
-        "",
-        0,
-        False,
-        False,
-        "",
-        made.verdicts,
-    )
-
-
-def change_values(change: AttemptChange) -> dict[str, Any]:
-    """The columns a change touches; what it keeps is left out."""
-    values = {name: getattr(change, name) for name in CHANGED}
-    values["stage"] = change.stage.value if change.stage else None
-    return {
-        name: value for name, value in values.items() if name in OVERWRITTEN or value is not None
-    }
 
 
 def batch_ends(closed: Sequence[tuple[Any, ...]]) -> list[NewEvent]:
@@ -398,7 +236,7 @@ def batch_ends(closed: Sequence[tuple[Any, ...]]) -> list[NewEvent]:
 
 def cancel_losers(batches: Sequence[UUID]) -> int:
     """Cancel what still runs in races that are won; the number of tasks asked. Repeatable."""
-    rows = sql.fetch(
+    found = sql.fetch(
         "SELECT t.id FROM tasks_task t JOIN tasks_batch b ON b.id = t.batch_id"
         " WHERE b.id = ANY(%s) AND b.winner_id IS NOT NULL AND t.finished_at IS NULL"
         " AND NOT t.cancel_requested AND t.id <> b.winner_id",
@@ -411,7 +249,7 @@ def cancel_losers(batches: Sequence[UUID]) -> int:
             code=RACE,
             message=RACE_LOST,
         )
-        for (id_,) in rows
+        for (id_,) in found
     ]
     return sum(applied.ok for applied in apply(moves)) if moves else 0
 
