@@ -86,7 +86,8 @@ def _steps(detail: ErrorDetails, data: object) -> Iterator[str]:
     loc = detail["loc"]
     for index, part in enumerate(loc):
         missing = detail["type"] == "missing" and index == len(loc) - 1
-        if isinstance(data, Mapping) and (part in data or missing):
+        field = index == 0 or missing  # by its own name, which an alias may have spelt otherwise
+        if isinstance(data, Mapping) and (part in data or field):
             data = data.get(part)
             yield str(part)
         elif isinstance(data, (list, tuple)) and isinstance(part, int):
