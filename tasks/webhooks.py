@@ -48,7 +48,8 @@ FAILING_DAYS = 5
 GONE = "The endpoint is disabled or was deleted."
 LAST_TRIES = 30  # kept of a delivery that was sent again and again
 
-Style = Callable[[dict[str, Any]], dict[str, Any]]
+Remembered = Mapping[str, Any]
+Style = Callable[[dict[str, Any], Remembered], dict[str, Any]]
 styles: dict[str, Style] = {}  # bodies of other doors, from the task object; filled by dialects
 
 CLAIMABLE = """
@@ -84,6 +85,10 @@ TAKE = """
 UPDATE tasks_delivery SET lease_until = now() + make_interval(secs => %s), sending = true
 WHERE id = %s AND attempts = %s AND status = 'pending' AND NOT sending AND lease_until > now()
 """
+WISHED = """
+SELECT c.options, (SELECT max(a.external_id) FROM tasks_attempt a WHERE a.task_id = c.task_id AND a.outcome = 'succeeded')
+FROM tasks_taskcontent c WHERE c.task_id = %s
+"""
 ONE_CLAIMER = "SELECT pg_try_advisory_xact_lock(hashtext('genpulse.deliver'))"
 
 
@@ -99,6 +104,9 @@ class Outgoing:
     body: dict[str, Any]
     secrets: list[str]
     headers: Mapping[str, str]
+    remembered: (
+        Remembered  # what the task's door keeps for its answers, and the vendor's `external_id`
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +177,7 @@ def load(delivery_id: UUID) -> Outgoing | None:
     except VaultError:
         fail(one, "The signing secret cannot be read.")
         return None
+    headers, remembered = wished(one.task_id)
     return Outgoing(
         id=one.id,
         url=one.url,
@@ -177,7 +186,8 @@ def load(delivery_id: UUID) -> Outgoing | None:
         event_id=one.event_id,
         body=envelope(one),
         secrets=secrets,
-        headers={} if endpoint else wished_headers(one.task_id),
+        headers={} if endpoint else headers,
+        remembered=remembered,
     )
 
 
@@ -186,11 +196,13 @@ def endpoints(one: Delivery) -> QuerySet[WebhookEndpoint]:
     return WebhookEndpoint.objects.filter(pk=one.endpoint_id or UUID(int=0), enabled=True)
 
 
-def wished_headers(task_id: UUID | None) -> dict[str, str]:
-    """Headers a task's callback asked for; its door has checked them."""
-    query = "SELECT options -> 'webhook' -> 'headers' FROM tasks_taskcontent WHERE task_id = %s"
-    rows = sql.fetch(query, [task_id])
-    return sql.loads(rows[0][0]) or {} if rows else {}
+def wished(task_id: UUID | None) -> tuple[dict[str, str], dict[str, Any]]:
+    """Headers a task's callback asked for, which its door has checked, and what its door remembers."""
+    for options, external_id in sql.fetch(WISHED, [task_id]):
+        found = sql.loads(options)
+        headers = (found.get("webhook") or {}).get("headers") or {}
+        return headers, {**(found.get("dialect") or {}), "external_id": external_id}
+    return {}, {}
 
 
 def fail(one: Delivery, error: str) -> None:
@@ -332,7 +344,7 @@ def styled(out: Outgoing) -> dict[str, Any]:
         return body
     if out.style not in styles:
         import_module(settings.ROOT_URLCONF)  # doors fill the registry when they are imported
-    return styles[out.style](body["data"])
+    return styles[out.style](body["data"], out.remembered)
 
 
 def with_urls(data: dict[str, Any]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def result_body(task: Mapping[str, Any]) -> dict[str, Any]:
     return {"success": False, "error": shown["error"], "message": "任务失败", "data": shown}
 
 
-def called_back(task: dict[str, Any]) -> dict[str, Any]:
+def called_back(task: dict[str, Any], remembered: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a callback."""
     return result_body(task)
 

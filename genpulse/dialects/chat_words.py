@@ -116,6 +116,6 @@ def message(turn: Turn) -> dict[str, Any]:
     }
 
 
-def called_back(task: dict[str, Any]) -> dict[str, Any]:
+def called_back(task: dict[str, Any], remembered: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a callback."""
-    return task_document(task)
+    return task_document(task, remembered.get("model_name"))

@@ -226,12 +226,8 @@ def wish_of(body: TaskIn) -> Wish:
     if "workflow" not in fields:
         named = body.provider or text_of(params, "provider")
         fields["provider"] = named or default_provider(kind, fields.get("model"))
-    callback = body.callback_url and {
-        "url": body.callback_url,
-        "style": "generation",
-        "task_type": body.task_type,
-    }
-    return Wish(fields=fields, remembered={"task_type": body.task_type}, callback=callback or None)
+    callback = {"url": body.callback_url, "style": "generation"} if body.callback_url else None
+    return Wish(fields=fields, remembered={"task_type": body.task_type}, callback=callback)
 
 
 def text_of(params: Mapping[str, Any], name: str) -> str | None:
@@ -402,6 +398,7 @@ def result(task: Mapping[str, Any], prompt_id: str | None) -> dict[str, Any] | N
     return found
 
 
-def called_back(task: dict[str, Any]) -> dict[str, Any]:
+def called_back(task: dict[str, Any], remembered: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a callback."""
-    return document(task, (task.get("webhook") or {}).get("task_type"))
+    prompt = remembered.get("external_id") if task["provider"] == "comfyui" else None
+    return document(task, remembered.get("task_type"), prompt)

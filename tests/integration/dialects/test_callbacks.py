@@ -56,7 +56,7 @@ def test_generation(alice, receiver, controls):
     task = made(
         alice,
         "/task",
-        task_type="text-to-image",
+        task_type="image",
         provider="sandbox",
         params=params,
         callback_url=receiver.url,
@@ -81,9 +81,8 @@ def test_chat(alice, receiver, controls):
     )
     [body] = heard(receiver)
     shown = alice.get(f"/v1/tasks/{asked['task_id']}").json()
-    assert (body["task_id"], body["status"]) == (shown["task_id"], shown["status"])
+    assert unsigned(body) == unsigned(shown)
     assert body["status_code"] == (2 if "fail" in controls else 1)
-    assert body["response_text"] == shown["response_text"]
     assert bool(body["error_msg"]) == ("fail" in controls)
 
 
