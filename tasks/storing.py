@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from providers.http import Session, origin_of
 from tasks import live, results, work
 from tasks.desk import Holding
 from tasks.lifecycle import apply
-from tasks.moves import AttemptFailed, GiveUp, StorageDown, Succeed, error
+from tasks.moves import AttemptFailed, EarlyOutput, GiveUp, StorageDown, Succeed, error
 from tasks.policy import Fault
 from tasks.runner import call_of, executor_info
 from tasks.work import Work
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 LARGEST = 2 << 30
 SECONDS = 300.0
 RETRY_IN = 5.0
+EARLY_KEPT = timedelta(days=1)
 TEMPORARY = frozenset({"transient", "overloaded", "rate_limited"})
 
 CLAIM = """
@@ -132,28 +134,61 @@ def asked_again(job: Work) -> Sequence[Mapping[str, Any]] | None:
 
 
 def prepare_all(job: Work, outputs: Sequence[Mapping[str, Any]]) -> list[Asset]:
+    """The assets in order. All but the last are told as soon as they are stored; a second look takes them as they are."""
+    early = early_outputs(job) if len(outputs) > 1 else {}
     prepared: list[Asset] = []
     try:
         for index, output in enumerate(outputs):
-            with opened(job, output) as file:
-                prepared.append(
-                    media.prepare(
-                        job.account_id,
-                        file,
-                        origin="result",
-                        kind=output["kind"],
-                        content_type=output["content_type"],
-                        filename=output["filename"],
-                        task_id=job.task_id,
-                        batch_id=job.batch_id,
-                        index=index,
-                        provenance=provenance(job, output),
-                    )
-                )
+            prepared.append(early.get(index) or prepare_one(job, index, output))
+            if index + 1 < len(outputs) and index not in early:
+                tell(job, prepared[-1])
     except BaseException:
-        media.discard(prepared)
+        media.discard(asset for asset in prepared if not is_kept(asset))
         raise
     return prepared
+
+
+def prepare_one(job: Work, index: int, output: Mapping[str, Any]) -> Asset:
+    with opened(job, output) as file:
+        return media.prepare(
+            job.account_id,
+            file,
+            origin="result",
+            kind=output["kind"],
+            content_type=output["content_type"],
+            filename=output["filename"],
+            task_id=job.task_id,
+            batch_id=job.batch_id,
+            index=index,
+            provenance=provenance(job, output),
+        )
+
+
+def tell(job: Work, asset: Asset) -> None:
+    """`task.output`: this one can be looked at while the others are still being copied."""
+    asset.expires_at = datetime.now(UTC) + EARLY_KEPT  # its end gives it another date
+    with transaction.atomic():
+        [told] = apply([EarlyOutput(**job.ids, asset=media.persistable(asset))])
+        if told.ok:
+            media.insert_many([asset])
+
+
+def early_outputs(job: Work) -> dict[int, Asset]:
+    """What this attempt has told before its end, by index."""
+    told = Asset.objects.filter(
+        task_id=job.task_id, provenance__attempt=job.attempt, deleted_at__isnull=True
+    )
+    return {asset.index: asset for asset in told if asset.index is not None}
+
+
+def is_kept(asset: Asset) -> bool:
+    """Does it have a row?"""
+    return not asset._state.adding
+
+
+def take_back(job: Work) -> None:
+    """This attempt has no result after all."""
+    media.purge(early_outputs(job).values())
 
 
 @contextmanager
@@ -219,6 +254,7 @@ def provenance(job: Work, output: Mapping[str, Any]) -> dict[str, Any]:
         "workflow": (job.options.get("workflow") or {}).get("name"),
         "sandbox": job.provider == "sandbox",
         "external_id": job.external_id or None,
+        "attempt": job.attempt,
     }
 
 
@@ -239,29 +275,45 @@ def _succeed(job: Work, assets: list[Asset]) -> str:
             ]
         )
         if done.ok and done.task and done.task.status == "succeeded":
-            for asset in assets:
-                asset.expires_at = done.task.purge_at  # they go with the task's bodies
-            media.insert_many(assets)
+            keep(assets, done.task.purge_at)
             stored = True
         else:
             stored = False
     if not stored:
-        media.discard(assets)
+        if not done.task or done.task.status != "succeeded":  # else a twin was faster
+            take_back(job)
+        media.discard(asset for asset in assets if not is_kept(asset))
     for output in result["outputs"]:
         if output["key"]:
             media.delete_raw(output["key"])
     return "stored" if stored else "refused"
 
 
+def keep(assets: Sequence[Asset], until: datetime | None) -> None:
+    """The rows of a result, which go with the task's bodies."""
+    for asset in assets:
+        asset.expires_at = until
+    early = [asset.id for asset in assets if is_kept(asset)]
+    media.insert_many([asset for asset in assets if not is_kept(asset)])
+    if early:
+        Asset.objects.filter(id__in=early).update(expires_at=until)
+
+
 def _fail(job: Work, code: str, message: str) -> str:
     fault = Fault(
         kind="lost", code=code, message=message, provider=job.provider, possible_cost=True
     )
-    apply([AttemptFailed(task_id=job.task_id, attempt=job.attempt, fault=fault)])
+    [done] = apply([AttemptFailed(task_id=job.task_id, attempt=job.attempt, fault=fault)])
+    if done.ok:
+        take_back(job)
     return code
 
 
 def _give_up(job: Work) -> str:
     shown = error("lost", "result_lost", "The vendor's result could not be read any more.")
-    apply([GiveUp(task_id=job.task_id, attempt=job.attempt, shown=shown, possible_cost=True)])
+    [done] = apply(
+        [GiveUp(task_id=job.task_id, attempt=job.attempt, shown=shown, possible_cost=True)]
+    )
+    if done.ok:
+        take_back(job)
     return "result_lost"

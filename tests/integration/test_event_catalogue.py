@@ -5,6 +5,7 @@ import pytest
 from admin_integrations import health
 from genpulse import sql
 from genpulse.events.models import Event
+from media.services import Asset
 from tasks import audit
 from tasks.models import Task
 from tests.integration.cast import caller
@@ -58,6 +59,21 @@ def test_what_a_task_tells_on_its_way(alice):
     assert told["task.cancel_requested"] == {"by": "alice"}
     assert set(told["task.canceled"]) == {"error", "released"}
     assert set(events(alice, nobodys)["task.blocked"]) == {"reason", "detail"}
+
+
+def test_outputs_that_come_before_the_end(alice):
+    body = {"model": "sandbox-image", "input": {"prompt": "a red kite", "n": 3}}
+    task = alice.post("/api/v1/tasks", body).json()["id"]
+    [done] = all_ended([task])
+    told = alice.get(f"/api/v1/tasks/{task}/events").json()["items"]
+    assert [event["seq"] for event in told] == list(range(1, done.seq + 1))
+    early = [event["data"]["asset"] for event in told if event["type"] == "task.output"]
+    assets = alice.get(f"/api/v1/tasks/{task}").json()["output"]["assets"]
+    assert [asset["id"] for asset in early] == [asset["id"] for asset in assets[:2]]
+    assert told[-1]["type"] == "task.succeeded"
+    assert {asset["sha256"] for asset in early} < {asset["sha256"] for asset in assets}
+    rows = Asset.objects.filter(task_id=task)
+    assert {row.expires_at for row in rows} == {done.purge_at}
 
 
 @pytest.mark.django_db
