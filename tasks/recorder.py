@@ -62,6 +62,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._entries: queue.SimpleQueue[Entry | Question | None] = queue.SimpleQueue()
+        self._window = 0.0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -93,7 +94,7 @@ class Recorder:
     def _gather(self) -> tuple[list[Entry], bool]:
         """The next group: what is there, and what comes within the window; True = no more will come.
 
-        Questions are answered on the way.
+        Questions are answered on the way. A move that came alone waits for no other the next time.
         """
         group: list[Entry] = []
         until = float("inf")
@@ -108,8 +109,9 @@ class Recorder:
             if isinstance(entry, Question):
                 answer(entry)
                 continue
-            until = min(until, time.monotonic() + config.recorder_window)
+            until = min(until, time.monotonic() + self._window)
             group.append(entry)
+        self._window = config.recorder_window if len(group) > 1 else 0.0
         return group, False
 
     def _write(self, group: Sequence[Entry]) -> None:
