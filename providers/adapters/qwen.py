@@ -193,6 +193,8 @@ def _content(content: Any) -> tuple[str, list[str]]:
     """Text and base64 pictures of a message; Ollama fetches nothing."""
     if not isinstance(content, list):
         return content or "", []
+    if not {part.get("type") for part in content} <= {"text", "image_url"}:
+        raise ProviderError("bad_input", "This model reads texts and pictures only.")
     texts = [part["text"] for part in content if part.get("type") == "text"]
     urls = [part["image_url"]["url"] for part in content if part.get("type") == "image_url"]
     return "\n".join(texts), [url.split("base64,", 1)[1] for url in urls]

@@ -138,9 +138,18 @@ def _parts(content: Any) -> list[dict[str, Any]]:
 
 
 def _part(part: Mapping[str, Any]) -> dict[str, Any]:
-    if part["type"] == "text":
-        return {"text": part["text"]}
-    url = part[part["type"]]["url"]
+    """Texts, and media under OpenAI's names: `image_url`, `video_url`, `file` (PDFs too), `input_audio`."""
+    kind = part["type"]
+    held = part[kind]
+    if kind == "text":
+        return {"text": held}
+    if kind == "input_audio":
+        data = held["data"].rpartition("base64,")[2]
+        return {"inlineData": {"mimeType": f"audio/{held.get('format', 'wav')}", "data": data}}
+    return _file(held["file_data"] if kind == "file" else held["url"])
+
+
+def _file(url: str) -> dict[str, Any]:
     head, found, data = url.partition(";base64,")
     if found:
         return {"inlineData": {"mimeType": head.removeprefix("data:"), "data": data}}

@@ -67,6 +67,27 @@ def test_chat(vendor: Vendor) -> None:
     )
 
 
+def test_files_and_sounds_in_a_conversation(vendor: Vendor) -> None:
+    content = [
+        {"type": "text", "text": "What do they say?"},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "asset:1"}},
+        {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "mp3"}},
+    ]
+    given = {"messages": [{"role": "user", "content": content}]}
+    paper = FakeInput(b"%PDF", "application/pdf")
+    place = "messages.0.content.1.file.file_data"
+    call = make_call(
+        provider, "gemini-2.5-flash", given, base_url=vendor.base, inputs={place: paper}
+    )
+    provider.submit(call)
+    [sent] = vendor.calls("POST", CHAT)
+    assert sent.json["contents"][0]["parts"] == [
+        {"text": "What do they say?"},
+        {"inlineData": {"mimeType": "application/pdf", "data": "JVBERg=="}},
+        {"inlineData": {"mimeType": "audio/mp3", "data": "aGk="}},
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "config"),
     [

@@ -141,6 +141,7 @@ def test_pictures_and_tools_in_the_history(vendor: Vendor) -> None:
             "content": [{"type": "image_url", "image_url": {"url": "http://x/y.png"}}],
         },
         {"role": "user", "content": ["text"]},
+        {"role": "user", "content": [{"type": "file", "file": {"file_data": "data:;base64,aGk="}}]},
     ],
 )
 def test_messages_that_make_no_sense(vendor: Vendor, message: dict[str, Any]) -> None:
