@@ -166,8 +166,12 @@ def _state(run: Run, data: Mapping[str, Any]) -> bool:
     """All nodes at once, in newer builds."""
     nodes = data.get("nodes")
     for node_id, node in nodes.items() if isinstance(nodes, dict) else ():
-        if isinstance(node, dict) and node.get("state") == "finished" and node_id in run.graph:
+        state = node.get("state") if node_id in run.graph and isinstance(node, dict) else None
+        if state == "finished":
             run.done.add(node_id)
+        elif state == "running":
+            run.enter(node_id)
+            _progress(run, node)
     return True
 
 

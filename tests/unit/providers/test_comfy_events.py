@@ -90,9 +90,11 @@ def test_a_whole_run(follower: Follower, heard: Heard, asked: list[str]) -> None
 
 
 def test_newer_builds_tell_all_nodes_at_once(follower: Follower, heard: Heard) -> None:
-    states = {"1": {"state": "finished"}, "2": {"state": "running"}, "2:9": {"state": "finished"}}
+    sampler = {"state": "running", "value": 1, "max": 2}
+    states = {"1": {"state": "finished"}, "3": sampler, "2:9": {"state": "finished"}}
     say(follower, "progress_state", nodes=states)
-    assert heard.progresses == [("p1", 0.25, None, None, None)]
+    say(follower, "progress", node="3", value=1, max=2)  # the same in older words
+    assert heard.progresses == [("p1", 0.375, "KSampler", 1, 2)]
 
 
 def test_progress_never_goes_back(follower: Follower, heard: Heard) -> None:
