@@ -132,6 +132,7 @@ class ImageParams(PictureParams):
     images: Images | None = None
     prompt: Annotated[OptionalPrompt, needed_without("images")] = None
     mask: Media | None = None
+    background: Literal["auto", "opaque"] | None = None
     format: Literal["png"] = "png"
 
 
@@ -148,6 +149,7 @@ class VideoParams(PictureParams):
 class AudioParams(SandboxParams):
     prompt: Prompt
     voice: Word | None = None
+    instructions: Text | None = None
     speed: Annotated[float, Field(ge=0.25, le=4, allow_inf_nan=False)] = 1
     language: Word | None = None
     duration: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] | None = None

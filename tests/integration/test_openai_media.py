@@ -86,7 +86,11 @@ def test_images_of_images(client):
 
 def test_speech_and_back(client):
     spoken = client.audio.speech.create(
-        model="sandbox-audio", input="a red kite", voice="coral", extra_body=sandboxed()
+        model="sandbox-audio",
+        input="a red kite",
+        voice="coral",
+        instructions="cheerfully",
+        extra_body=sandboxed(),
     )
     assert spoken.response.headers["content-type"] == "audio/wav"
     assert spoken.response.headers["x-genpulse-task-id"]
