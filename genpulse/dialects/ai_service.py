@@ -114,6 +114,7 @@ INPUTS = {
 class AiDoor(DialectDoor):
     """`kind`: image, text or video; empty for the paths of all."""
 
+    takes_anonymous: ClassVar[bool] = True
     source: ClassVar[str] = "ai"
     kind = ""
 

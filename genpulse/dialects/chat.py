@@ -78,6 +78,7 @@ class ListIn(BaseModel):
 
 
 class ChatDoor(DialectDoor):
+    takes_anonymous: ClassVar[bool] = True
     source: ClassVar[str] = "chat"
 
     def task(self, id_: str) -> Task:

@@ -78,6 +78,7 @@ class ListIn(BaseModel):
 
 
 class GenerationDoor(DialectDoor):
+    takes_anonymous: ClassVar[bool] = True
     source: ClassVar[str] = "generation"
     input_at: ClassVar[str] = "params."
 

@@ -137,6 +137,14 @@ def test_who_asks(door, alice):
 
 
 @every_door
+def test_in_development_a_named_user_may_be_anybody(door, alice, monkeypatch):
+    monkeypatch.setattr(config, "dev_anonymous_user", "alice")
+    answer = nobody().post(door.path, door.body)
+    assert answer.status_code in {200, 201}, answer.content
+    assert Hold.objects.get().account_id == alice.user.account_id
+
+
+@every_door
 def test_whom_it_is_for(door, alice):
     if not door.user:
         pytest.skip("this door's bodies name nobody")
