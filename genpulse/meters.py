@@ -11,9 +11,9 @@ from genpulse.config import config
 FOLDER = config.data_dir / "metrics"
 FOLDER.mkdir(parents=True, exist_ok=True)
 # Read when prometheus_client is imported; it decides how values are kept.
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(FOLDER))
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(FOLDER)
 
-from prometheus_client import Counter, Histogram  # noqa: E402 - after the line above
+from prometheus_client import Counter, Gauge, Histogram  # noqa: E402 - after the line above
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -55,7 +55,19 @@ healed = Counter("genpulse_healed", "What a sweep put right", ["reason"])
 tick_seconds = Histogram(
     "genpulse_tick_seconds", "Rounds of the orchestrator", ["loop"], buckets=SHORT
 )
+audit_violations = Gauge(
+    "genpulse_audit_violations",
+    "Rows that break an invariant, by the last audit",
+    ["invariant"],
+    multiprocess_mode="mostrecent",
+)
 admit_seconds = Histogram("genpulse_admit_round_seconds", "Admission rounds", buckets=SHORT)
 group_size = Histogram(
     "genpulse_recorder_group_size", "Moves in one commit", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+
+ALL = (
+    *(http_requests, http_seconds, submitted, ended, queue_wait, duration, attempts, retries),
+    *(failovers, provider_errors, provider_seconds, fenced, healed, tick_seconds),
+    *(audit_violations, admit_seconds, group_size),
 )

@@ -15,6 +15,8 @@ from genpulse.auth.authentication import from_headers
 from genpulse.config import config
 from genpulse.errors import AuthenticationRequired, PermissionDenied
 from genpulse.http.plain import read_only
+from tasks import queues
+from tasks.hub import open_sockets
 
 PRIORITIES = {0: "critical", 1: "default", 2: "low"}
 LIVE = ("queued", "blocked", "admitted", "running", "awaiting", "verifying")
@@ -47,8 +49,18 @@ BACKLOG = "SELECT count(*) FROM tasks_delivery WHERE status = 'pending'"
 DELIVERED = "SELECT status, count(*) FROM tasks_delivery WHERE status <> 'pending' GROUP BY 1"
 
 
+class Counted(Collector):
+    """What the processes of this machine counted; a meter that nothing moved yet is named all the same."""
+
+    def collect(self) -> Iterable[Metric]:
+        files = MultiProcessCollector(None, path=str(meters.FOLDER))  # type: ignore[no-untyped-call]
+        moved = {metric.name: metric for metric in files.collect()}  # type: ignore[no-untyped-call]
+        still = {metric.name: metric for meter in meters.ALL for metric in meter.describe()}
+        yield from {**still, **moved}.values()
+
+
 class Database(Collector):
-    """Gauges read from PostgreSQL at the moment of the scrape."""
+    """Gauges read from PostgreSQL, and the sockets of this process, at the moment of the scrape."""
 
     def collect(self) -> Iterable[Metric]:
         yield from tasks()
@@ -68,28 +80,25 @@ class Database(Collector):
         yield single("genpulse_verifying_oldest_seconds", VERIFYING)
         yield single("genpulse_orphan_attempts", ORPHANS)
         yield single("genpulse_webhook_backlog", BACKLOG)
+        yield gauge("genpulse_ws_connections", [], [((), open_sockets())])
         yield counter(
             "genpulse_webhook_deliveries", ["outcome"], [((s,), n) for s, n in sql.fetch(DELIVERED)]
         )
 
 
 def tasks() -> Iterable[Metric]:
-    rows = sql.fetch(BY_STATUS)
-    active: dict[tuple[str, str], int] = {}
-    depth: dict[tuple[str, str], int] = {}
-    oldest: dict[tuple[str, ...], float] = {}
-    for family, status, priority, count, age in rows:
-        active.setdefault((family, status), 0)
-        active[(family, status)] += count
+    """Every family has its rows, so that what falls to none is seen to fall."""
+    families = queues.names()
+    active = {(family, status): 0 for family in families for status in LIVE}
+    depth = {(family, level): 0 for family in families for level in PRIORITIES.values()}
+    oldest: dict[tuple[str, ...], float] = {(family,): 0.0 for family in families}
+    for family, status, priority, count, age in sql.fetch(BY_STATUS):
+        place = (family, PRIORITIES[priority])
+        active[family, status] = active.get((family, status), 0) + count
         if status in {"queued", "blocked"}:
-            depth[(family, PRIORITIES[priority])] = (
-                depth.get((family, PRIORITIES[priority]), 0) + count
-            )
-            oldest[(family,)] = max(oldest.get((family,), 0.0), age)
-    everywhere = {(family, status): 0 for family, _ in active for status in LIVE}
-    yield gauge(
-        "genpulse_tasks_active", ["family", "status"], list({**everywhere, **active}.items())
-    )
+            depth[place] = depth.get(place, 0) + count
+            oldest[family,] = max(oldest.get((family,), 0.0), age)
+    yield gauge("genpulse_tasks_active", ["family", "status"], list(active.items()))
     yield gauge("genpulse_queue_depth", ["family", "priority"], list(depth.items()))
     yield gauge("genpulse_queue_oldest_seconds", ["family"], list(oldest.items()))
 
@@ -139,7 +148,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if config.production:
         allow(request)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(meters.FOLDER))  # type: ignore[no-untyped-call]
+    registry.register(Counted())
     registry.register(Database())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 

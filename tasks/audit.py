@@ -1,5 +1,6 @@
 """Do tasks, attempts, events and money agree? Every invariant is a query for the rows that break it."""
 
+from genpulse import meters
 from genpulse.events.log import NewEvent, append
 from wallet import audit as ledger
 from wallet.audit import Check
@@ -78,8 +79,11 @@ def breaches() -> list[Check]:
 
 
 def report() -> int:
-    """Tell operators of each invariant that does not hold; how many these are."""
-    found = breaches()
+    """Tell operators and the meters of each invariant that does not hold; how many these are."""
+    checks = run()
+    for check in checks:
+        meters.audit_violations.labels(check.name).set(check.violations)
+    found = [check for check in checks if check.violations]
     append(
         [
             NewEvent(

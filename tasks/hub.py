@@ -262,6 +262,11 @@ class Hub:
                 listener.say(message)
 
 
+def open_sockets() -> int:
+    """WebSockets this process has open now."""
+    return sum(_hub.sockets.values()) if _hub else 0
+
+
 _hub: Hub | None = None
 
 

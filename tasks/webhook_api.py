@@ -109,7 +109,7 @@ def render_delivery(row: Delivery) -> dict[str, Any]:
         "task_id": row.task_id and str(row.task_id),
         "batch_id": row.batch_id and str(row.batch_id),
         "status": row.status,
-        "attempts": row.attempts,
+        "attempts": max(row.attempts, len(row.tries)),  # a redelivery counts from 0 again
         "response_status": row.response_status,
         "response_ms": row.response_ms,
         "error": row.error or None,

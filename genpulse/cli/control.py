@@ -53,27 +53,30 @@ def up(
 
 
 def _ensure_running(instance: Instance, port: int) -> None:
-    if instance.supervisor_pid() is not None:
-        instance.enter()
-        launch.await_ready(instance)
-        launch.start_the_rest(instance)
-        return
-    began = time.monotonic()
     try:
-        _start(instance, port)
+        if instance.supervisor_pid() is None:
+            _start(instance, port)
+        else:
+            instance.enter()
+            launch.await_ready(instance)
     except BaseException as error:
-        launch.stop(instance)
         _explain(error)
         raise
-    err.print(f"ready after {time.monotonic() - began:.1f} s")
+    launch.start_the_rest(instance)
 
 
 def _start(instance: Instance, port: int) -> None:
-    launch.Launch(instance, port, lambda text: err.print(f"  {text}")).start()
-    set_up_django()
-    bootstrap.bring_up_to_date(instance)
-    launch.await_ready(instance)
-    launch.start_the_rest(instance)
+    """Leaves nothing running when it fails."""
+    began = time.monotonic()
+    try:
+        launch.Launch(instance, port, lambda text: err.print(f"  {text}")).start()
+        set_up_django()
+        bootstrap.bring_up_to_date(instance)
+        launch.await_ready(instance)
+    except BaseException:
+        launch.stop(instance)
+        raise
+    err.print(f"ready after {time.monotonic() - began:.1f} s")
 
 
 def _explain(error: BaseException) -> None:

@@ -56,6 +56,7 @@ class Instance:
         self.logs = self.home / "logs"
         self.run = self.home / "run"
         self.lock = self.run / "supervisor.lock"
+        self.up_lock = self.run / "up.lock"
         self.admin_key_file = self.home / "admin.key"
         self.demo_mark = self.home / "demo.done"
 
@@ -66,6 +67,11 @@ class Instance:
             return dict(json.loads((self.home / "instance.json").read_text()))
         except FileNotFoundError:
             return {}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether an `up` ever began here, even one that failed before it wrote anything else."""
+        return bool(self.state) or self.up_lock.exists()
 
     def write_state(self, state: dict[str, Any]) -> None:
         fresh = self.home / "instance.json.new"
@@ -115,7 +121,7 @@ class Instance:
     def one_at_a_time(self) -> Iterator[None]:
         """Two `up` of one folder: the second one waits and finds it running."""
         self.make_folders()
-        with (self.run / "up.lock").open("w") as file:
+        with self.up_lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -8,6 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import psutil
 
 from genpulse.cli import client, processes
 from genpulse.cli.instance import DATABASE_NAMES, REDIS_NAMES, Instance, given, in_production
@@ -51,10 +54,7 @@ class Launch:
 
     def _choose_port(self) -> None:
         if self.port and not is_free(self.port, self.host):
-            raise LaunchError(
-                f"port {self.port} is taken; stop what listens there, or choose another with --port"
-                " (--port 0 takes a free one)"
-            )
+            raise _taken(self.port)
         self.port = self.port or free_port(host=self.host)
         os.environ["PORT"] = str(self.port)
 
@@ -161,15 +161,40 @@ class Launch:
         )
 
 
+def _taken(port: int) -> LaunchError:
+    return LaunchError(
+        f"port {port} is taken; stop what listens there, or choose another with --port"
+        " (--port 0 takes a free one)"
+    )
+
+
 def await_ready(instance: Instance, seconds: float = READY_SECONDS) -> None:
-    """Returns when `/ready` is 200. Raises LaunchError with the end of the logs."""
+    """Returns when our `/ready` is 200. Raises LaunchError with the end of the logs, or when another answers."""
     began = time.monotonic()
     while time.monotonic() < began + seconds and instance.supervisor_pid() is not None:
         if client.is_ready(instance.base_url):
+            if not _is_ours(instance):
+                raise _taken(_port_of(instance))
             return
         time.sleep(0.1)
     waited = time.monotonic() - began
     raise LaunchError(f"not ready after {waited:.0f} s\n{log_tails(instance)}")
+
+
+def _port_of(instance: Instance) -> int:
+    return urlsplit(instance.base_url).port or 0
+
+
+def _is_ours(instance: Instance) -> bool:
+    """Whether our web process listens at our address: one that started at the same moment may have won it."""
+    web = next((one["pid"] for one in instance.supervisor.processes() if one["name"] == "web"), 0)
+    try:
+        listens = psutil.Process(web).net_connections("inet") if web else []
+    except psutil.Error:
+        return False
+    return any(
+        one.status == psutil.CONN_LISTEN and one.laddr.port == _port_of(instance) for one in listens
+    )
 
 
 def start_the_rest(instance: Instance) -> None:
@@ -204,7 +229,7 @@ def stop(instance: Instance, *, purge: bool = False) -> bool:
         _await_end(instance, pid)
     _end_leftovers(instance)
     if purge and instance.home.exists():
-        if not instance.state:
+        if not instance.is_known:
             raise LaunchError(f"{instance.home} is no folder of an instance; nothing deleted")
         shutil.rmtree(instance.home)
     return pid is not None

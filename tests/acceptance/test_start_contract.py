@@ -18,14 +18,14 @@ import psutil
 import psycopg
 import pytest
 
-from genpulse.embedded.system import wait_until
+from genpulse.embedded.system import free_port, wait_until
 
 pytestmark = pytest.mark.acceptance
 
 Answer = subprocess.CompletedProcess[str]
 Command = Callable[..., Answer]
 GENPULSE = [sys.executable, "-m", "genpulse"]
-KEPT = re.compile(r"PATH|HOME|LANG|TMPDIR|COVERAGE_.*")
+KEPT = re.compile(r"PATH|PYTHONPATH|HOME|LANG|TMPDIR|COVERAGE_.*")
 PLAIN = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
 
 
@@ -162,6 +162,33 @@ def test_a_taken_port_is_named(genpulse: Command, folder: Path) -> None:
     assert f"port {port} is taken" in answer.stderr
     assert "--port" in answer.stderr
     assert processes_of(folder) == []
+
+
+def test_two_instances_that_want_one_port_at_once(folder: Path) -> None:
+    port = str(free_port())
+    began = [
+        subprocess.Popen(
+            [*GENPULSE, "up", "--no-demo", "--json", "--port", port, "--data", folder / name],
+            cwd=folder,
+            env=PLAIN,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("data", "other")
+    ]
+    told = [process.communicate() for process in began]
+    assert sorted(process.returncode for process in began) == [0, 1], told
+    loser = next(n for n, process in enumerate(began) if process.returncode)
+    assert told[loser][0] == ""
+    assert f"port {port} is taken" in told[loser][1]
+    place = folder / ("data", "other")[loser]
+    assert not [words for words in processes_of(folder) if str(place) in words]
+    for name in ("data", "other"):  # the folder of one that never ran goes as well
+        subprocess.run(
+            [*GENPULSE, "down", "--purge", "--data", folder / name], env=PLAIN, check=True
+        )
+        assert not (folder / name).exists()
 
 
 def test_production_generates_and_embeds_nothing(genpulse: Command, folder: Path) -> None:

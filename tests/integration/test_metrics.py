@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from genpulse import sql
 from genpulse.config import config
+from tasks import audit
 from tests.integration.cast import caller, nobody
 from tests.integration.stack import all_ended, sandbox
 from wallet import services as wallet
@@ -34,17 +36,24 @@ def test_a_task_moves_the_meters(stack):
     assert sum(value for name, value in after.items() if "worker_threads" in name) > 0
 
 
-def test_every_documented_metric_exists(db):
+def test_every_documented_metric_is_there_from_the_first_scrape_on(db):
     sandbox()
     text = nobody().get("/metrics").content.decode()
-    exposed = set(re.findall(r"^# TYPE (genpulse_\w+) ", text, re.MULTILINE))
-    documented = set(re.findall(r"`(genpulse_\w+)`", DOCUMENT.read_text()))
-    counted = {name.removesuffix("_total") for name in exposed} | exposed
-    later = {"genpulse_ws_connections", "genpulse_audit_violations"}
-    assert {name for name in documented if name.removesuffix("_total") not in counted} <= later | {
-        name for name in documented if name.endswith(("_seconds", "_size", "_total"))
-    }
-    assert "genpulse_tasks_active" in documented & exposed
+    exposed = re.findall(r"^# TYPE (genpulse_\w+) ", text, re.MULTILINE)
+    assert sorted(exposed) == sorted(set(exposed))
+    assert set(exposed) == set(re.findall(r"`(genpulse_\w+)`", DOCUMENT.read_text()))
+    shown = scrape()
+    for empty in ('tasks_active{family="sandbox",status="verifying"}', "ws_connections"):
+        assert shown[f"genpulse_{empty}"] == 0
+    assert shown['genpulse_queue_depth{family="coze",priority="low"}'] == 0
+
+
+def test_an_audit_moves_its_meter(db):
+    audit.report()
+    assert scrape()['genpulse_audit_violations{invariant="holds"}'] == 0
+    sql.execute("ALTER TABLE tasks_task DISABLE TRIGGER tasks_terminal_has_no_open_hold")
+    audit.report()
+    assert scrape()['genpulse_audit_violations{invariant="holds"}'] == 1
 
 
 def test_production_asks_who_scrapes(db, monkeypatch):
