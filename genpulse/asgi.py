@@ -13,6 +13,7 @@ from django.urls import re_path  # noqa: E402
 
 from genpulse.dialects.platform.stream import NotifySocket  # noqa: E402
 from genpulse.http.asgi import Handler  # noqa: E402
+from genpulse.http.handshakes import answered  # noqa: E402
 from tasks.connection import NoSocket  # noqa: E402
 from tasks.consumers import EventSocket  # noqa: E402
 
@@ -21,12 +22,14 @@ connections.settings["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size":
 application = ProtocolTypeRouter(
     {
         "http": Handler(),
-        "websocket": URLRouter(
-            [
-                re_path(r"^ws/events/?$", EventSocket.as_asgi()),
-                re_path(r"^api/notify/v1/stream/?$", NotifySocket.as_asgi()),
-                re_path(r"", NoSocket.as_asgi()),
-            ]
+        "websocket": answered(
+            URLRouter(
+                [
+                    re_path(r"^ws/events/?$", EventSocket.as_asgi()),
+                    re_path(r"^api/notify/v1/stream/?$", NotifySocket.as_asgi()),
+                    re_path(r"", NoSocket.as_asgi()),
+                ]
+            )
         ),
     }
 )

@@ -24,6 +24,13 @@ class Protocol(WebSocketsSansIOProtocol):
         if self._is_open():
             self._end(SILENT, "no answer to pings")
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if (
+            self.close_sent
+        ):  # uvicorn takes a handshake that was answered by HTTP for one without an answer
+            self.handshake_complete = True
+
     def _is_open(self) -> bool:
         return self.handshake_complete and not self.close_sent and not self.transport.is_closing()
 

@@ -62,9 +62,8 @@ class DoorMiddleware:
 
 def enter(request: HttpRequest) -> HttpResponse | None:
     """Prepare the request; an answer when it must not go further."""
-    given = request.META.get("HTTP_X_REQUEST_ID", "")
     request.started = time.monotonic()  # type: ignore[attr-defined]
-    request.id = given if REQUEST_ID.fullmatch(given) else str(new_id())  # type: ignore[attr-defined]
+    request.id = request_id_of(request.META.get("HTTP_X_REQUEST_ID", ""))  # type: ignore[attr-defined]
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request.id)  # type: ignore[attr-defined]
     _one_spelling(request)
@@ -73,6 +72,11 @@ def enter(request: HttpRequest) -> HttpResponse | None:
     except DisallowedHost:
         return problems.answer(MalformedHeader("This host name is not served here."), request)
     return None
+
+
+def request_id_of(given: str) -> str:
+    """The client's own when it is one, else a new one."""
+    return given if REQUEST_ID.fullmatch(given) else str(new_id())
 
 
 def _one_spelling(request: HttpRequest) -> None:

@@ -28,7 +28,7 @@ CREDENTIALS = re.compile(
       | \b(?:sk|pk|rk|ak|whsec|xox\w|ghp|LTAI|AKIA|AIza)[-_]?[0-9A-Za-z_-]{12,}
       | (?<=://)[^/@\s]+(?=@)                                # userinfo of an address
       | (?i:(?<=bearer\s)|(?<=basic\s))[^\s'",]+
-      | (?i:(?<=token=)|(?<=key=)|(?<=secret=)|(?<=signature=)|(?<=password=))[^\s&'",]+
+      | (?i:(?<=token=)|(?<=key=)|(?<=secret=)|(?<=signature=)|(?<=sig=)|(?<=ticket=)|(?<=password=))[^\s&'",]+
       | data:[\w/+.-]+;base64,[0-9A-Za-z+/=]+
     """,
     re.VERBOSE,

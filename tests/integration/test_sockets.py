@@ -77,9 +77,15 @@ def socket(who: Remote, path: str | None = None, **headers: str):
 
 
 def refused(who: Remote, path: str, **headers: str) -> int:
-    with pytest.raises(InvalidStatus) as error, socket(who, path, **headers):
+    with pytest.raises(InvalidStatus) as error, socket(who, path, X_Request_ID="mine", **headers):
         pass
-    return int(error.value.response.status_code)
+    answer = error.value.response
+    assert answer.headers["X-Request-ID"] == "mine"
+    is_native = path.startswith("/ws")
+    kind = "application/problem+json" if is_native else "application/json"
+    assert answer.headers["Content-Type"] == kind
+    assert json.loads(answer.body)["request_id"] == "mine"
+    return int(answer.status_code)
 
 
 def code_of(client: Socket) -> int:
@@ -119,8 +125,8 @@ def test_who_gets_in(alice, web):
     mine = alice.who.headers
     with socket(alice, "/ws/events", **mine) as client:
         assert client.say("ping")["type"] == "pong"
-    with socket(alice, "/ws/events/", **mine, Origin="http://localhost:3000"):
-        pass
+    with socket(alice, "/ws/events/", **mine, Origin="http://localhost:3000") as client:
+        assert client.raw.response.headers["X-Request-ID"]
     assert refused(alice, "/ws/events", **mine, Origin="http://evil.example") == 403
     stolen = alice.post("/api/v1/ws-ticket").json()["url"]
     assert refused(alice, stolen, Origin="http://evil.example") == 403

@@ -122,6 +122,8 @@ def test_unknown_fields_keep_only_their_name(lines):
         "postgresql://genpulse:hunter2@db:5432/genpulse",
         "redis://:hunter2@127.0.0.1:6379/0",
         "GET /x?token=hunter2&size=3",
+        "WebSocket /ws/events?ticket=hunter2 [accepted]",
+        "GET /assets/a.png?exp=1&sig=hunter2",
         "vendor said sk-abcdefghijklmnop0123456789",
         "https://s3/x?X-Amz-Signature=hunter2",
         "input data:image/png;base64,aHVudGVyMg==",
