@@ -175,7 +175,8 @@ def _iso(head: bytes) -> str | None:
 def _ebml(head: bytes) -> str | None:
     if not head.startswith(b"\x1a\x45\xdf\xa3"):
         return None
-    return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
+    # The header of a file holds some ten numbers before the name, of up to eleven bytes each.
+    return "video/webm" if b"webm" in head[:128] else "video/x-matroska"
 
 
 def _mpeg(head: bytes) -> str | None:

@@ -12,6 +12,7 @@ from PIL import Image
 from genpulse.errors import MediaRejected
 from media import headers, measure, sniff
 from media.headers import Size
+from providers.sandbox.media import webm
 
 
 def frames(form: str, count: int, size: tuple[int, int] = (8, 6)) -> bytes:
@@ -268,6 +269,11 @@ def test_a_film_that_lies_has_no_measures():
 def test_sniffing(head, content_type):
     found = sniff.sniff(head)
     assert found == content_type or (content_type == sniff.UNKNOWN and found not in sniff.INLINE)
+
+
+def test_a_film_of_the_sandbox_is_what_it_says():
+    film = webm(["a kite"], (64, 32), b"digest", seconds=1, fps=8)
+    assert sniff.sniff(film[: sniff.HEAD]) == "video/webm"
 
 
 def test_the_declared_type_fills_in_only_where_bytes_say_nothing():
