@@ -130,7 +130,7 @@ def _insert_account(account: Account) -> bool:
     return Account.objects.filter(pk=account.pk).exists()
 
 
-def named_user(credential: Credential, name: str | None) -> User:
+def named_user(credential: Credential, name: str | None, field: str = "user") -> User:
     """The user whose data `credential` reads when it names `name` (None: its own).
 
     An unknown name is an unsaved user who owns nothing. Raises UserMismatch, ValidationFailed.
@@ -139,16 +139,18 @@ def named_user(credential: Credential, name: str | None) -> User:
         return credential.user
     if not credential.names_others:
         raise UserMismatch("This credential may act only for its own user.")
-    check_name(name)
+    check_name(name, field)
     return find_user(name) or User(name=name, account=Account(name=name))
 
 
-def acting_user(credential: Credential, name: str | None, *, create: bool) -> User:
+def acting_user(
+    credential: Credential, name: str | None, field: str = "user", *, create: bool
+) -> User:
     """As `named_user`, but for acting: a disabled user is refused with AccountDisabled.
 
     With `create` an unknown name becomes a user, in the caller's transaction when there is one.
     """
-    user = named_user(credential, name)
+    user = named_user(credential, name, field)
     if not user.is_active:
         raise AccountDisabled
     return get_or_create_user(user.name) if create and user._state.adding else user

@@ -140,7 +140,7 @@ class Submit(AiDoor):
     def post(self, request: Request) -> HttpResponseBase:
         asked = self.parse(BODIES[self.kind])
         mode = asked.mode or self.query(ModeIn).mode
-        self.act_for(asked.user_id)
+        self.act_for(asked.user_id, "user_id")
         answer = self.submit([wish_of(self.kind, asked)], self.said, status=201)
         said = self.reply(answer)
         if mode == "async" or answer.object_id is None:
@@ -191,7 +191,7 @@ class Tasks(AiDoor):
 
     def get(self, request: Request) -> Response:
         asked = self.query(ListIn)
-        self.act_for(asked.user_id)
+        self.act_for(asked.user_id, "user_id")
         kind = self.kind or asked.type
         limit = min(asked.limit, LARGEST_PAGE)
         tasks = self.of_kind(kind)

@@ -41,6 +41,7 @@ class DoorView(APIView):
     takes_anonymous: ClassVar[bool] = False  # DEV_ANONYMOUS_USER counts here
     _name: str | None = None
     _user: User | None = None
+    _named_by: str = "user"
 
     @property
     def credential(self) -> Credential:
@@ -50,9 +51,9 @@ class DoorView(APIView):
             raise AuthenticationRequired
         return credential
 
-    def act_for(self, name: str | None) -> None:
-        """Name the user acted for, as a dialect's body or query does."""
-        self._name, self._user = name or None, None
+    def act_for(self, name: str | None, field: str = "user") -> None:
+        """Name the user acted for, as `field` of a dialect's body or query does."""
+        self._name, self._user, self._named_by = name or None, None, field
 
     @property
     def user(self) -> User:
@@ -60,7 +61,9 @@ class DoorView(APIView):
         write creates none; elsewhere an unknown user is unsaved and owns nothing."""
         if self._user is None or self._user._state.adding:
             create = self.request.method not in READS and connection.in_atomic_block
-            self._user = services.acting_user(self.credential, self._name, create=create)
+            self._user = services.acting_user(
+                self.credential, self._name, self._named_by, create=create
+            )
         return self._user
 
     @property
@@ -73,7 +76,7 @@ class DoorView(APIView):
         name = self.request.query_params.get("user") or self._name
         if name is None and self.credential.has("admin"):
             return None
-        return services.named_user(self.credential, name).account
+        return services.named_user(self.credential, name, self._named_by).account
 
     def listed(self, queryset: QuerySet[R], field: str = "account_id") -> QuerySet[R]:
         """Rows for a list: those of `read_account()`."""
@@ -84,7 +87,7 @@ class DoorView(APIView):
         """Rows this credential may see one by one; credentials that may name anybody see all."""
         if self._name is None and self.credential.names_others:
             return queryset
-        account = services.named_user(self.credential, self._name).account
+        account = services.named_user(self.credential, self._name, self._named_by).account
         return queryset.filter(**{field: account.id})
 
     def sees(self, account_id: str, name: str) -> bool:

@@ -34,13 +34,13 @@ class PlatformDoor(DoorView):
     def read(self, model: type[M]) -> M:
         """The body; acts for the user it names."""
         body = self.parse(model)
-        self.act_for(getattr(body, "user_id", None))
+        self.act_for(getattr(body, "user_id", None), "userId")
         return body
 
     def asked(self, model: type[M]) -> M:
         """The query; reads for the user it names."""
         query = self.query(model)
-        self.act_for(getattr(query, "user_id", None))
+        self.act_for(getattr(query, "user_id", None), "userId")
         return query
 
 

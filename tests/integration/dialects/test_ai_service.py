@@ -62,7 +62,7 @@ def test_submit_read_and_delete(service, base):
         ({"prompt": None}, "prompt", ""),
         ({"prompt": " "}, "prompt", "blank"),
         ({"user_id": None}, "user_id", ""),
-        ({"user_id": "../x"}, "user", ""),
+        ({"user_id": "../x"}, "user_id", ""),
         ({"provider": "nobody"}, "provider", "volcengine"),
         ({"provider": None, "size": "100x100"}, "size", "1512x648"),
         ({"size": "huge"}, "size", ""),

@@ -153,7 +153,8 @@ def test_whom_it_is_for(door, alice):
     nameless = {**door.body, door.user: "a/../b"}
     service = caller("service", "act_as", *door.scopes)
     status = 400 if door.envelope == "ai" else 422
-    refusal(door, service.post(door.path, nameless), status, "validation_failed")
+    found = refusal(door, service.post(door.path, nameless), status, "validation_failed")
+    assert door.user in str(found.get("details") or found["detail"])
     assert services.find_user("bob") is None
 
 
