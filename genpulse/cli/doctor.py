@@ -55,14 +55,20 @@ def examine(instance: Instance) -> Iterator[Finding]:
     """Every check; one that breaks is a finding too."""
     yield from _of_the_machine(instance)
     try:
-        from genpulse.config import config  # noqa: F401 - reading it is the check
+        from genpulse.config import config
     except ConfigError as error:
         for reason in error.reasons:
             yield Finding("environment", "fail", reason, "see docs/configuration.md")
         return
+    needs = {_database: config.database_url, _redis: config.redis_url, _clock: config.database_url}
     for check in (_database, _redis, _storage, _clock):
-        yield _guarded(check)
+        yield _guarded(check) if needs.get(check, "local") else _without_address(check)
     yield from _of_the_service(instance)
+
+
+def _without_address(check: Callable[[], Finding]) -> Finding:
+    advice = "`genpulse up` brings its own, or set DATABASE_URL and REDIS_URL"
+    return Finding(check.__name__.strip("_"), "warn", "no server is named", advice)
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:
@@ -133,6 +139,9 @@ def _redis() -> Finding:
 
 
 def _storage() -> Finding:
+    from genpulse.cli.terminal import set_up_django
+
+    set_up_django()
     from django.core.files.base import ContentFile
     from django.core.files.storage import default_storage
 

@@ -396,6 +396,16 @@ def test_doctor_says_what_to_do_and_fails(
     assert "fail redis: ConnectionError" in result.stdout
 
 
+def test_doctor_on_a_machine_where_nothing_is_set_up_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "database_url", "")
+    monkeypatch.setattr(config, "redis_url", "")
+    found = levels(Instance(tmp_path))
+    assert [found["database"], found["redis"], found["clock"]] == ["warn", "warn", "warn"]
+    assert "fail" not in found.values()
+
+
 def test_doctor_in_json(genpulse: Run) -> None:
     checks = said(genpulse("doctor", "--json"))["checks"]
     assert checks[0].keys() == {"check", "level", "message", "advice"}
