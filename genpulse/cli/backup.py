@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -217,11 +218,14 @@ def _fill(tar: tarfile.TarFile) -> None:
 
     if schema.names():
         fail("the database is not empty; restore wants a new folder or an empty database")
-    with tempfile.TemporaryDirectory() as folder:
-        tar.extract("database.dump", folder, filter="data")
-        dump = str(Path(folder) / "database.dump")
+    source = tar.extractfile("database.dump")
+    if source is None:
+        raise ValueError("database.dump is no file")
+    with tempfile.NamedTemporaryFile() as dump:
+        shutil.copyfileobj(source, dump)
+        dump.flush()
         once = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
-        _program("pg_restore", *once, f"--dbname={_address()}", dump)
+        _program("pg_restore", *once, f"--dbname={_address()}", dump.name)
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
         cursor.execute(REORDER)
