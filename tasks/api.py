@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from genpulse.auth import services as people
 from genpulse.errors import NotFound, Problem, ValidationFailed
 from genpulse.http.idempotency import Answer
 from genpulse.http.pagination import paginate
@@ -222,7 +223,7 @@ class CloneTask(TaskDoor):
 
 
 class SettledOutput(Body):
-    """The parts of a task's output that an operator can give."""
+    """The parts of a task's output that an operator can give; any other object becomes its `data`."""
 
     text: str | None = None
     message: dict[str, JsonValue] | None = None
@@ -230,8 +231,6 @@ class SettledOutput(Body):
 
 
 class ResolveBody(Body):
-    """`output` in the shape of a task's; any other object becomes its `data`."""
-
     outcome: str = Field(pattern="^(succeeded|failed|resend)$")
     reason: str = Field(min_length=1, max_length=200)
     output: SettledOutput | dict[str, JsonValue] | None = Field(None, union_mode="left_to_right")
@@ -290,13 +289,22 @@ class Bulk(TaskDoor):
         wanted = parse(StrictTaskFilter, as_text(body.filter or {}), prefix="filter")
         if not wanted.model_fields_set:
             raise ValidationFailed.of("filter", "empty", "name at least one condition")
-        tasks = wanted.apply(self.tasks()).order_by("pk")[: verbs.MAX_PER_VERB + 1]
-        found = list(tasks)
+        tasks = wanted.apply(self.own(wanted.user)).order_by("pk")
+        found = list(tasks[: verbs.MAX_PER_VERB + 1])
         return found[: verbs.MAX_PER_VERB], 0, len(found) > verbs.MAX_PER_VERB
+
+    def own(self, user: str | None) -> QuerySet[Task]:
+        """What the list would show: the tasks of one owner, of all only to an admin who names nobody."""
+        tasks = Task.objects.filter(hidden_at=None)
+        if user is None:
+            return self.listed(tasks)
+        return tasks.filter(account=people.named_user(self.credential, user).account)
 
 
 class StrictTaskFilter(TaskFilter):
     model_config = {**TaskFilter.model_config, "extra": "forbid"}
+
+    user: str | None = Field(None, min_length=1, max_length=128)
 
 
 def as_text(values: dict[str, Any]) -> dict[str, Any]:

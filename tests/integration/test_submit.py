@@ -238,6 +238,14 @@ def test_many_at_once_are_counted(alice):
         "has_more": False,
     }
     assert alice.post(f"{URL}/cancel", {"filter": {}}).status_code == 422
+    assert alice.post(f"{URL}/cancel", {"filter": {"user": "bob"}}).status_code == 403
+    service = caller("service", "tasks", "act_as")
+    for whose, matched in (
+        ({}, False),
+        ({"user": "alice"}, True),
+    ):  # its own are meant, or who is named
+        wish = {"filter": {"terminal": True, **whose}}
+        assert bool(service.post(f"{URL}/cancel", wish).json()["matched"]) is matched
     assert alice.post(f"{URL}/cancel", {"ids": ["0" * 8] * 2}).status_code == 422
     assert wallet.balance(alice.user.account_id).held == 0
 
