@@ -34,7 +34,8 @@ def folder() -> Iterator[Path]:
     """A working directory of an operator; whatever the test left running in it is ended."""
     path = Path(tempfile.mkdtemp(prefix="genpulse-acceptance-"))
     yield path
-    subprocess.run([*GENPULSE, "down", "--data", path / "data"], env=PLAIN, check=True)
+    for name in ("data", "other"):
+        subprocess.run([*GENPULSE, "down", "--data", path / name], env=PLAIN, check=True)
     shutil.rmtree(path)
 
 
