@@ -19,13 +19,14 @@ from benchmarks.ground import Ground, Process, rss
 from benchmarks.report import percentile, report
 
 AT_ONCE = 100  # submits in flight: the clients come one after the other, and stay
+PER_SECOND = 40  # they come no faster than submits are stored
 
 
 async def one(base: str, wanted: Wanted, gate: asyncio.Semaphore, lates: list[float]) -> None:
     async with Connection(base) as connection:
         async with gate:
             asked = asyncio.create_task(connection.ask(wanted))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(AT_ONCE / PER_SECOND)
         status, body = await asked
         answered = time.time()
         assert status == 201, body[:300]

@@ -162,8 +162,8 @@ def _hello(url: str) -> str:
     return f"AUTH {password}\r\n" if password else ""
 
 
-def missing(people: list[Listener]) -> int:
-    """Events of an owner that a socket of his never had."""
+def missing(people: list[Listener], began: float) -> int:
+    """Events of an owner since `began` that a socket of his never had."""
     from tasks.events import (
         replay,
         stored,  # noqa: F401 - registers nothing; the shape of rows is `replay`'s
@@ -173,7 +173,11 @@ def missing(people: list[Listener]) -> int:
     for owner in {one.owner for one in people}:
         place = (0, 0)
         while found := replay(owner, *place):
-            of_owner[owner] |= {str(event.cursor) for event in found if event.type == KIND}
+            of_owner[owner] |= {
+                str(event.cursor)
+                for event in found
+                if event.type == KIND and event.data["at"] >= began
+            }
             place = (found[-1].xid, found[-1].id)
     assert of_owner
     return sum(len(of_owner[one.owner] - one.seen) for one in people)
@@ -195,8 +199,9 @@ def main() -> None:
         mine, plain, lost = [], [], 0
         with ground.processes("web"):
             for _ in range(options.runs):
+                began = time.time()
                 people = uvloop.run(ours(ground.base, keys, options))
-                lost += missing(people)
+                lost += missing(people, began)
                 mine.append(percentile((late for one in people for late in one.late), 99) * 1000)
                 late = uvloop.run(baseline(list(keys), options))
                 plain.append(percentile(late, 99) * 1000)
