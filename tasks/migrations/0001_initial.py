@@ -531,14 +531,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="task",
             index=models.Index(
-                condition=models.Q(("finished_at__isnull", True)),
-                fields=["account"],
-                name="task_open",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="task",
-            index=models.Index(
                 condition=models.Q(("crashes__gte", 2), ("finished_at__isnull", True)),
                 fields=["status"],
                 name="task_suspect",
