@@ -164,10 +164,7 @@ def _hello(url: str) -> str:
 
 def missing(people: list[Listener], began: float) -> int:
     """Events of an owner since `began` that a socket of his never had."""
-    from tasks.events import (
-        replay,
-        stored,  # noqa: F401 - registers nothing; the shape of rows is `replay`'s
-    )
+    from tasks.events import replay
 
     of_owner: dict[UUID, set[str]] = defaultdict(set)
     for owner in {one.owner for one in people}:
