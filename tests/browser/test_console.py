@@ -1,13 +1,15 @@
 """The console as people use it, in a real browser, against real processes."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, Route, expect
 
 from tests.browser.conftest import Person
+from tests.integration.stack import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]  # the first one may install a browser
 People = Callable[..., Person]
@@ -75,6 +77,48 @@ def test_progress_cancel_and_retry(person: People) -> None:
     expect(card(page, "running")).to_have_count(1)
     page.get_by_role("button", name="Cancel sandbox-image").click()
     expect(card(page, "canceled")).to_have_count(1)
+
+
+def test_a_click_while_the_card_renews_itself_counts(person: People) -> None:
+    alice = person(complain=("htmx:afterRequest", "htmx:sendAbort"))
+    alice.remote.submit({"latency": 600})
+    page = alice.enter()
+    expect(card(page, "running")).to_have_count(1)
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    page.route("**/console/tasks/*", hold)
+    with page.expect_request("**/console/tasks/*"):
+        page.evaluate("htmx.trigger('.card', 'refresh')")
+    page.get_by_role("button", name="Cancel sandbox-text").click()
+    page.unroute_all()
+    with suppress(Error):  # the click took its place
+        late[0].continue_()
+    expect(card(page, "canceled")).to_have_count(1)
+
+
+def test_what_happens_before_a_new_card_is_there_is_shown_on_it(person: People) -> None:
+    """Its task runs before the answer to the click arrives, and another part loads while it settles."""
+    alice = person()
+    task = alice.remote.submit({"latency": 600})
+    alice.remote.post(f"/api/v1/tasks/{task['id']}/cancel")
+    page = alice.enter()
+    expect(card(page, "canceled")).to_have_count(1)
+
+    def answer_late(route: Route) -> None:
+        response = route.fetch()
+        eventually(lambda: alice.remote.get("/api/v1/tasks?status=running").json()["items"])
+        page.wait_for_timeout(1000)  # its events come
+        route.fulfill(response=response)
+
+    page.route("**/console/tasks/*/retry", answer_late)
+    page.evaluate(
+        "document.body.addEventListener('htmx:afterSwap', () => htmx.trigger('#balance', 'htmx:load'))"
+    )
+    page.get_by_role("button", name="Retry sandbox-text").click()
+    expect(card(page, "running")).to_have_count(1)
 
 
 def test_text_appears_while_it_is_written(person: People) -> None:

@@ -58,6 +58,10 @@ page.addEventListener("htmx:beforeSwap", (event) => {
   listIsOld = true;
 });
 
+function cardsIn(root) {
+  return root.matches(".card") ? [root] : root.querySelectorAll(".card");
+}
+
 function happened(event) {
   if (event.type.startsWith("wallet.")) htmx.trigger(page, "wallet");
   if (!event.task_id || !event.type.startsWith("task.")) return;
@@ -113,9 +117,10 @@ page.addEventListener("htmx:afterSettle", (event) => {
   const same = focused && card.querySelector(`[data-act="${focused}"]`);
   (same || card).focus({ preventScroll: true });
 });
+// Only what has just been loaded: other new cards may not listen yet, and would miss that they are to be renewed.
 page.addEventListener("htmx:load", (event) => {
   localize(event.target.parentElement ?? page);
-  for (const card of page.querySelectorAll(".card")) painted(card, say);
+  for (const card of cardsIn(event.target)) painted(card, say);
 });
 page.addEventListener("htmx:beforeRequest", (event) => {
   if (event.detail.requestConfig.verb === "post" && event.target.id !== "preview") at("#problem").replaceChildren();
@@ -132,6 +137,6 @@ page.addEventListener("htmx:responseError", (event) => {
 });
 
 localize(page);
-for (const card of page.querySelectorAll(".card")) painted(card, say);
+for (const card of cardsIn(page)) painted(card, say);
 setInterval(() => { tick(); renewList(); }, 1000);
 listen({ cursor: page.dataset.since, headers: JSON.parse(page.getAttribute("hx-headers")), show, happened, lost: caughtUpFromNothing });
