@@ -137,10 +137,20 @@ def named_user(credential: Credential, name: str | None, field: str = "user") ->
     """
     if name is None or _is_own(credential.user, name):
         return credential.user
+    check_named(credential, name, field)
+    return find_user(name) or User(name=name, account=Account(name=name))
+
+
+def check_named(credential: Credential, name: str, field: str = "user") -> None:
+    """Whether `credential` may name this user at all; asks no database.
+
+    Raises UserMismatch, and ValidationFailed on `field` for a name no user can have.
+    """
+    if _is_own(credential.user, name):
+        return
     if not credential.names_others:
         raise UserMismatch("This credential may act only for its own user.")
     check_name(name, field)
-    return find_user(name) or User(name=name, account=Account(name=name))
 
 
 def acting_user(

@@ -22,6 +22,7 @@ from genpulse.http.idempotency import Answer
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Model)
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
+USER_HEADER = "X-GenPulse-User"
 
 
 class DoorView(APIView):
@@ -73,10 +74,12 @@ class DoorView(APIView):
 
     def read_account(self) -> Account | None:
         """Whose rows a list shows: `?user=` (or the acted-for user); None = everybody's, for admin."""
-        name = self.request.query_params.get("user") or self._name
+        asked = self.request.query_params.get("user")
+        name = asked or self._name
         if name is None and self.credential.has("admin"):
             return None
-        return services.named_user(self.credential, name, self._named_by).account
+        field = "user" if asked else self._named_by
+        return services.named_user(self.credential, name, field).account
 
     def listed(self, queryset: QuerySet[R], field: str = "account_id") -> QuerySet[R]:
         """Rows for a list: those of `read_account()`."""
@@ -161,7 +164,12 @@ class NativeView(DoorView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        name = request.headers.get("X-GenPulse-User")
-        if name is not None and not (name.isascii() and name.isprintable() and name.strip()):
-            raise MalformedHeader("X-GenPulse-User must be a user's name.")
-        self.act_for(name)
+        name = request.headers.get(USER_HEADER)
+        if name is None:
+            return
+        if not (name.isascii() and name.isprintable() and name.strip()):
+            raise MalformedHeader(f"{USER_HEADER} must be a user's name.")
+        credential = credential_of(request)
+        if credential is not None:  # here, for views that never ask whom they act for
+            services.check_named(credential, name, USER_HEADER)
+        self.act_for(name, USER_HEADER)

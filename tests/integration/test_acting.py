@@ -49,7 +49,10 @@ class TestActingForAUser:
         service = caller("shop", "act_as", "tasks")
         answer = service.get("/api/v1/who", X_GenPulse_User=name)
         assert answer.status_code == (400 if not name.isascii() else 422)
-        assert service.get(f"/api/v1/notes?user={name}").status_code == 422
+        fields = [error["field"] for error in answer.json()["errors"]]
+        assert fields == (["X-GenPulse-User"] if name.isascii() else [])
+        answer = service.get(f"/api/v1/notes?user={name}", X_GenPulse_User="carol")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "user")
 
     def test_an_unreadable_name_is_a_malformed_header(self):
         service = caller("shop", "act_as", "tasks")
