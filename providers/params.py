@@ -8,6 +8,7 @@
 A model whose adapter declares no schema takes `OpenParams`: these names are checked, others pass as they are.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -16,18 +17,30 @@ from pydantic_core import PydanticCustomError
 from providers.base import Params
 
 ROLES = {"system", "developer", "user", "assistant", "tool", "function"}
+LONGEST_TEXT = 100_000  # characters
 
 
-def _roles(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    for message in messages:
-        if message.get("role") not in ROLES:
-            raise PydanticCustomError("choice", "every message needs a role: user, assistant, ...")
-    return messages
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    if message.get("role") not in ROLES:
+        raise PydanticCustomError("choice", "every message needs a role: user, assistant, ...")
+    if any(len(text) > LONGEST_TEXT for text in _texts(message.get("content"))):
+        raise PydanticCustomError("too_long", "a text has at most 100000 characters")
+    return message
 
 
-Text = Annotated[str, Field(max_length=100_000)]
-Prompt = Annotated[str, Field(min_length=1, max_length=100_000)]
-Messages = Annotated[list[dict[str, Any]], Field(min_length=1), AfterValidator(_roles)]
+def _texts(content: Any) -> Iterator[str]:
+    """The content of a message, or what its parts say."""
+    parts = content if isinstance(content, list) else [{"text": content}]
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) else None
+        if isinstance(text, str):
+            yield text
+
+
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
+Message = Annotated[dict[str, Any], AfterValidator(_message)]
+Messages = Annotated[list[Message], Field(min_length=1)]
 Media = Annotated[str, Field(min_length=1)]  # URL, data URI, asset:<id> or asset id
 Images = Annotated[list[Media], Field(min_length=1)]
 Size = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")]  # WxH

@@ -49,7 +49,12 @@ def error(answer, status, code, param=None, kind="invalid_request_error"):
         ({"messages": ["hello"]}, "invalid_value", "messages.0"),
         ({"messages": [{"role": "user", "content": 5}]}, "invalid_value", "messages.0"),
         ({"messages": [{"role": "user", "content": ["x"]}]}, "invalid_value", "messages.0"),
-        ({"messages": [{"role": "king", "content": "x"}]}, "unsupported_value", "messages"),
+        ({"messages": [{"role": "king", "content": "x"}]}, "unsupported_value", "messages.0"),
+        (
+            {"messages": [*HELLO, {"role": "user", "content": "x" * 100_001}]},
+            "invalid_value",
+            "messages.1",
+        ),
         ({"model": ["sandbox-text"] * 50}, "invalid_value", "model"),
         ({"model": ""}, "invalid_value", "model"),
         ({"model": "sandbox-image"}, "unsupported_value", "model"),
@@ -221,6 +226,10 @@ def test_credentials_and_rights(alice):
     error(reader.post(CHAT, ASK), 403, "permission_denied")
     narrow = caller("carol", model_patterns=["gpt*"])
     error(narrow.post(CHAT, ASK), 403, "permission_denied")
+    service, header = caller("shop", "act_as", "tasks"), "X-GenPulse-User"
+    error(service.post(CHAT, ASK, X_GenPulse_User="a/../b"), 400, "invalid_value", header)
+    named = service.get(f"{V1}/models", X_GenPulse_User="a/../b")
+    error(named, 400, "invalid_value", header)  # also where nobody asks for whom it is
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/responses", "/v1/chat", "/v2/models"])

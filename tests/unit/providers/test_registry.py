@@ -9,6 +9,10 @@ from providers.adapters.sandbox import Sandbox
 from providers.base import Family, Model, Params, Provider, ProviderError
 from providers.params import OpenParams, Prompt
 
+SAID = {"role": "user", "content": "hi"}
+LONG = "x" * 100_001
+PART, TOO_LONG = {"type": "text", "text": "hi"}, {"type": "text", "text": LONG}
+
 
 class KlingParams(Params):
     prompt: Prompt
@@ -316,8 +320,10 @@ class TestInput:
             ({"images": ["ok", ""]}, "input.images.1", "empty"),
             ({"texts": ["x"] * 257}, "input.texts", "too_long"),
             ({"messages": []}, "input.messages", "empty"),
-            ({"messages": [{"content": "x"}]}, "input.messages", "choice"),
-            ({"messages": [{"role": "robot"}]}, "input.messages", "choice"),
+            ({"messages": [{"content": "x"}]}, "input.messages.0", "choice"),
+            ({"messages": [{"role": "robot"}]}, "input.messages.0", "choice"),
+            ({"messages": [SAID, {**SAID, "content": LONG}]}, "input.messages.1", "too_long"),
+            ({"messages": [{**SAID, "content": [PART, TOO_LONG]}]}, "input.messages.0", "too_long"),
             ({"top_p": 1.5}, "input.top_p", "too_large"),
             ({"temperature": float("nan")}, "input.temperature", "format"),
             ({"workflow": []}, "input.workflow", "type"),
