@@ -289,7 +289,8 @@ class Bulk(TaskDoor):
         wanted = parse(StrictTaskFilter, as_text(body.filter or {}), prefix="filter")
         if not wanted.model_fields_set:
             raise ValidationFailed.of("filter", "empty", "name at least one condition")
-        tasks = wanted.apply(self.own(wanted.user)).order_by("pk")
+        with drafts.below("filter"):
+            tasks = wanted.apply(self.own(wanted.user)).order_by("pk")
         found = list(tasks[: verbs.MAX_PER_VERB + 1])
         return found[: verbs.MAX_PER_VERB], 0, len(found) > verbs.MAX_PER_VERB
 

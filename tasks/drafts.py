@@ -107,18 +107,25 @@ class Draft:
 
 
 def draft(
-    actor: Actor, body: TaskBody, prefix: str = "", *, fixed_price: int | None = None
+    actor: Actor,
+    body: TaskBody,
+    prefix: str = "",
+    *,
+    fixed_price: int | None = None,
+    quoting: bool = False,
 ) -> Draft:
     """Check one body against everything but credits and limits of the account.
 
-    `fixed_price` in micro-credits is what it costs, whatever the price rules say.
+    `fixed_price` in micro-credits is what it costs, whatever the price rules say. `quoting`: a queue that takes no
+    new work is no reason to refuse.
     """
     with below(prefix):
         _one_target(body)
         bound = bound_to(body)
         targets = resolve(body, bound)
         _key_allows(actor, targets)
-        family_open({target.family for target in targets})
+        if not quoting:
+            family_open({target.family for target in targets})
         clean = validated(actor, body, targets)
         places = check_workflows(targets, bound, clean)
         resolved = media.resolve_inputs(actor.account_id, clean, places=places)
@@ -283,10 +290,15 @@ def _key_allows(actor: Actor, targets: Sequence[registry.Target]) -> None:
             raise ModelNotAllowed(f"This key may not use {target.model}.")
 
 
+def drained(families: set[str]) -> set[str]:
+    """Those that take no new work."""
+    wishes = states.current()
+    return {family for family in families if wishes.of(family) == states.DRAINING}
+
+
 def family_open(families: set[str]) -> None:
     """Raises FamilyDraining. The empty name stands for work of which nobody knows yet where it belongs."""
-    wishes = states.current()
-    closed = {family for family in families if wishes.of(family) == states.DRAINING}
+    closed = drained(families)
     if closed:
         name = " ".join(["The queue", *filter(None, [min(closed)])])
         raise FamilyDraining(f"{name} takes no new work.", retry_after=DRAIN_RETRY)

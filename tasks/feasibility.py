@@ -10,7 +10,7 @@ from genpulse.http.parsing import render_time
 from genpulse.money import to_credits
 from tasks import insight
 from tasks.admission import shown
-from tasks.drafts import Draft
+from tasks.drafts import Draft, drained
 from tasks.insight import Eta
 from tasks.standing import Place
 
@@ -74,6 +74,8 @@ def quoted(draft: Draft, account: UUID, before: int = 0) -> dict[str, Any]:
 
 
 def _reasons(draft: Draft, verdicts: list[str], eta: Eta | None) -> list[str]:
+    if drained({target.family for target in draft.targets}):
+        return ["draining"]
     if "eligible" not in verdicts:
         return sorted(set(verdicts)) or ["no_executor"]
     wanted = draft.body.complete_by

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
 from genpulse.http.parsing import AwareTime, Body, Duration, MoneyMicro, wrong
+from tasks.event_names import WorkEvent
 from tasks.models import Priority
 
 MAX_TASKS = 1000
@@ -74,9 +75,7 @@ class WebhookWish(Body):
     """Where the events of this one object go; default: its terminal events."""
 
     url: str = Field(min_length=1, max_length=2000)
-    events: list[Annotated[str, Field(min_length=1, max_length=40)]] | None = Field(
-        None, min_length=1, max_length=50
-    )
+    events: list[WorkEvent] | None = Field(None, min_length=1, max_length=50)
 
 
 class ExecutorWish(Body):

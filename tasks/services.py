@@ -349,12 +349,14 @@ def _check_budgets(actor: Actor, account: Account, price: int) -> None:
             )
 
 
-def check_all(actor: Actor, bodies: Iterable[tuple[str, TaskBody]]) -> list[Draft]:
+def check_all(
+    actor: Actor, bodies: Iterable[tuple[str, TaskBody]], *, quoting: bool = False
+) -> list[Draft]:
     """Drafts of all, or the refusal of the first bad one; `prefix` names its place."""
     made: list[Draft] = []
     try:
         for index, (prefix, body) in enumerate(bodies):
-            draft = drafts.draft(actor, body, prefix)
+            draft = drafts.draft(actor, body, prefix, quoting=quoting)
             draft.batch_index = index
             made.append(draft)
     except BaseException:
@@ -365,9 +367,12 @@ def check_all(actor: Actor, bodies: Iterable[tuple[str, TaskBody]]) -> list[Draf
 
 
 def quote(actor: Actor, bodies: Iterable[tuple[str, TaskBody]]) -> dict[str, Any]:
-    """What these tasks would hold, and who could run them. Refuses what submit would refuse, but for money."""
+    """What these tasks would hold, and who could run them.
+
+    Refuses what submit would refuse, but for money and for queues that take no new work at present.
+    """
     free = [(prefix, body.model_copy(update={"max_price": None})) for prefix, body in bodies]
-    made = check_all(actor, free)
+    made = check_all(actor, free, quoting=True)
     for draft in made:
         media.discard(draft.files)
     price = sum(draft.price for draft in made)

@@ -17,6 +17,7 @@ from genpulse.errors import (
     Purged,
     ValidationFailed,
 )
+from genpulse.http.parsing import parse
 from genpulse.money import to_credits
 from media import services as media
 from tasks import drafts, snapshots
@@ -115,7 +116,7 @@ def retry(actor: Actor, task: Task) -> tuple[UUID, bool]:
     if task.status not in TERMINAL or task.status == Status.SUCCEEDED:
         raise NotRetryable("Only failed, canceled and expired tasks.", status_now=task.status)
     content = TaskContent.objects.get(pk=task.id)
-    made = drafts.draft(actor, TaskBody(**asked(task, content)))
+    made = drafts.draft(actor, parse(TaskBody, asked(task, content)))
     made.retry_of, made.batch_index = task.id, task.batch_index
     made.body = made.body.model_copy(update={"conversation_id": task.conversation_id})
     made.extra_options |= {k: v for k, v in content.options.items() if k in KEPT_BY_RETRY}

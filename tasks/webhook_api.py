@@ -4,52 +4,24 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from django.db import transaction
 from django.db.models import QuerySet
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from admin_integrations import vault
 from genpulse.errors import FieldError, NotFound, Problem, Purged, ScopeMissing
 from genpulse.http.pagination import paginate
-from genpulse.http.parsing import Body, Id, render_time, wrong
+from genpulse.http.parsing import Body, Id, render_time
 from genpulse.http.views import NativeView
 from genpulse.ids import new_id, parse_id
 from media import services as media
 from tasks import deliveries, webhook_secrets, webhooks
+from tasks.event_names import OPERATORS, AnyEvent
 from tasks.models import Delivery
 from tasks.webhook_models import WebhookEndpoint
 from tasks.webhook_secrets import new_secret
 
-OWN = {
-    "task": "queued blocked admitted running awaiting verifying attempt_failed output cancel_requested promoted"
-    " succeeded failed canceled expired",
-    "batch": "created completed partial failed",
-    "wallet": "held charged released deposited adjusted",
-    "asset": "created deleted",
-    "ability-task": "status",
-    "webhook": "disabled test",
-}
-OPERATORS = {
-    "executor": "up down cooldown state",
-    "credential": "exhausted",
-    "agent": "offline alert",
-    "audit": "violation outcome_unknown",
-}
-KNOWN = {
-    f"{group}.{name}"
-    for group, names in {**OWN, **OPERATORS}.items()
-    for name in [*names.split(), "*"]
-} | {"*"}
-
-
-def _event(name: str) -> str:
-    if name not in KNOWN:
-        raise wrong("choice", "want *, a group such as task.*, or the name of an event")
-    return name
-
-
-EventName = Annotated[str, Field(max_length=40), AfterValidator(_event)]
-EventNames = Annotated[list[EventName], Field(min_length=1, max_length=50)]
+EventNames = Annotated[list[AnyEvent], Field(min_length=1, max_length=50)]
 Url = Annotated[str, Field(min_length=1, max_length=2000)]
 Description = Annotated[str, Field(max_length=200)]
 

@@ -74,11 +74,16 @@ def test_drain_refuses_new_work_and_says_when_it_is_done(floor, alice, root):
     refused = alice.post(TASKS, GOOD)
     assert [refused.status_code, refused.json()["code"]] == [503, "family_draining"]
     assert refused.headers["Retry-After"] == "60"
+    quote = alice.post("/api/v1/quote", GOOD)
+    assert quote.status_code == 200, quote.content
+    assert [quote.json()["feasible"], quote.json()["reasons"]] == [False, ["draining"]]
+    assert [item["feasible"] for item in quote.json()["items"]] == [False]
     assert len(floor.admit()) == 1
     assert queue_of(root)["state"] == "draining"
     floor.finish()
     assert queue_of(root)["state"] == "drained"
     root.post(f"{QUEUES}/sandbox/resume")
+    assert alice.post("/api/v1/quote", GOOD).json()["reasons"] == []
     submit(alice)
 
 

@@ -18,6 +18,7 @@ from wallet.models import Hold
 
 URL = "/api/v1/tasks"
 GOOD = {"model": "sandbox-text", "input": {"prompt": "hi"}}
+HOOK = {"url": "http://127.0.0.1:9/hook"}
 
 
 @pytest.fixture
@@ -81,6 +82,9 @@ def nothing_happened(alice):
         ({"webhook": {"url": "ftp://example.com"}}, "webhook.url", "choice"),
         ({"webhook": {"url": "http://10.0.0.1/"}}, "webhook.url", "choice"),
         ({"webhook": {}}, "webhook.url", "required"),
+        ({"webhook": {**HOOK, "events": ["task.*", "task.sneezed"]}}, "webhook.events.1", "choice"),
+        ({"webhook": {**HOOK, "events": ["wallet.held"]}}, "webhook.events.0", "choice"),
+        ({"webhook": {**HOOK, "events": []}}, "webhook.events", "empty"),
         ({"store": "no"}, "store", "type"),
         ({"stream": 1}, "stream", "type"),
     ],
@@ -248,6 +252,31 @@ def test_many_at_once_are_counted(alice):
         assert bool(service.post(f"{URL}/cancel", wish).json()["matched"]) is matched
     assert alice.post(f"{URL}/cancel", {"ids": ["0" * 8] * 2}).status_code == 422
     assert wallet.balance(alice.user.account_id).held == 0
+
+
+@pytest.mark.parametrize(
+    ("wish", "field", "code"),
+    [
+        ({"status": "asleep"}, "filter.status", "choice"),
+        ({"task_type": "sculpture"}, "filter.task_type", "choice"),
+        ({"terminal": "perhaps"}, "filter.terminal", "choice"),
+        ({"colour": "red"}, "filter.colour", "unknown"),
+        ({}, "filter", "empty"),
+    ],
+)
+def test_a_bad_filter_is_named_by_its_place(alice, wish, field, code):
+    for verb in ("cancel", "retry"):
+        [error] = alice.post(f"{URL}/{verb}", {"filter": wish}).json()["errors"]
+        assert (error["field"], error["code"]) == (field, code)
+
+
+def test_the_words_a_webhook_may_ask_for_are_said(alice):
+    """Of its own task or batch, by name or group; what is never delivered is not taken."""
+    for event in ("*", "task.*", "batch.*", "task.succeeded", "batch.partial"):
+        answer = alice.post(URL, {**GOOD, "webhook": {**HOOK, "events": [event]}})
+        assert answer.status_code == 201, answer.content
+    said = alice.post(URL, {**GOOD, "webhook": {**HOOK, "events": ["task.progress"]}}).json()
+    assert "task.succeeded" in said["errors"][0]["message"]
 
 
 def test_limits_of_waiting_tasks_and_budgets(alice):
