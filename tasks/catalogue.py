@@ -4,15 +4,18 @@ Models are those that adapters declare by name, those in the inventories of exec
 bound to a workflow. A name that only matches a family's pattern is not listed, but can be looked up.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Min, QuerySet
+
 from admin_integrations import states
 from admin_integrations.fleet import RouteView, blocked
-from admin_integrations.models import WorkflowBinding
+from admin_integrations.models import Executor, WorkflowBinding
 from genpulse.errors import Problem, ValidationFailed
 from providers import registry
 from providers.base import Model, Params, Provider
@@ -94,8 +97,18 @@ def _names() -> set[str]:
         for name in executor.models or ()
         if not name.endswith("*")
     }
-    bound = WorkflowBinding.objects.filter(enabled=True, workflow__status="active")
-    return declared | listed | set(bound.values_list("action", flat=True))
+    return declared | listed | set(_bindings().values_list("action", flat=True))
+
+
+def _bindings() -> QuerySet[WorkflowBinding]:
+    return WorkflowBinding.objects.filter(enabled=True, workflow__status="active")
+
+
+def births() -> Callable[[Entry], datetime | None]:
+    """Since when a model is there: its name was bound, or else the first executor of its provider was made."""
+    bound = dict(_bindings().values_list("action").annotate(Min("created_at")))
+    first = dict(Executor.objects.values_list("type").annotate(Min("created_at")))
+    return lambda entry: bound.get(entry.name) or first.get(entry.target.provider)
 
 
 def find(name: str) -> Entry | None:

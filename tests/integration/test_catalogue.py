@@ -1,9 +1,11 @@
 """Models and providers: what is listed, what it takes, and whether it can be used now."""
 
+from datetime import UTC, datetime
+
 import pytest
 from jsonschema import Draft202012Validator
 
-from admin_integrations.models import Workflow, WorkflowBinding
+from admin_integrations.models import Executor, Workflow, WorkflowBinding
 from tasks import catalogue, insight
 from tests.integration.cast import caller
 from tests.integration.floor import Floor
@@ -119,6 +121,30 @@ def test_inventories_and_bindings_add_models(alice):
     item = get(alice, f"{URL}/sdxl-portrait")
     assert [item["provider"], item["family"]] == ["comfyui", "sd"]
     assert get(alice, f"{URL}/gpt-5")["family"] == "openai"
+
+
+def test_openai_clients_are_told_since_when_a_model_is_there(alice):
+    first, later = (datetime(2026, month, 1, tzinfo=UTC) for month in (2, 3))
+    floor = Floor()
+    for name, made in (("gpu-1", later), ("gpu-2", first)):
+        executor = floor.executor(name, 1)
+        Executor.objects.filter(pk=executor.id).update(created_at=made)
+    workflow = Workflow.objects.create(
+        name="portrait", type="comfyui", status="active", definition=GRAPH
+    )
+    WorkflowBinding.objects.create(action="sdxl-portrait", workflow=workflow)
+    WorkflowBinding.objects.update(created_at=later)
+    floor.worker()
+    wanted = {
+        "sandbox-text": first,
+        "sdxl-portrait": later,
+        "gpt-5": datetime(1970, 1, 1, tzinfo=UTC),
+    }
+    for name, made in wanted.items():
+        model = get(alice, f"/openai/v1/models/{name}")
+        assert datetime.fromtimestamp(model["created"], UTC) == made
+    listed = get(alice, "/openai/v1/models")["data"]
+    assert {model["created"] for model in listed} == {int(first.timestamp())}
 
 
 def test_providers_say_what_they_can(alice):

@@ -1,5 +1,6 @@
 """`GET /models`."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from rest_framework.request import Request
@@ -27,7 +28,8 @@ class Models(ModelDoor):
             for entry in catalogue.entries()
             if catalogue.unavailable(entry.route, picture) is None
         ]
-        return Response({"object": "list", "data": [shown(entry) for entry in usable]})
+        born = catalogue.births()
+        return Response({"object": "list", "data": [shown(one, born(one)) for one in usable]})
 
 
 class OneModel(ModelDoor):
@@ -38,14 +40,14 @@ class OneModel(ModelDoor):
         entry = catalogue.find(name)
         if entry is None:
             raise ModelNotFound(f"The model {name!r} does not exist.")
-        return Response(shown(entry))
+        return Response(shown(entry, catalogue.births()(entry)))
 
 
-def shown(entry: Entry) -> dict[str, Any]:
-    """Nobody knows when a vendor made a model: `created` is 0."""
+def shown(entry: Entry, born: datetime | None) -> dict[str, Any]:
+    """Nobody knows when a vendor made a model: `created` says since when it is here, 0 when it is not yet."""
     return {
         "id": entry.name,
         "object": "model",
-        "created": 0,
+        "created": int(born.timestamp()) if born else 0,
         "owned_by": entry.target.provider,
     }
