@@ -4,9 +4,10 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from genpulse import front, health, metrics
-from genpulse.http import openapi
+from genpulse.http import openapi, problems
 
 admin.autodiscover()
+problems.register("/admin", "admin", problems.native)
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", front.root),
     path("health", health.health),

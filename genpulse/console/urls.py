@@ -3,6 +3,10 @@
 from django.urls import path
 
 from genpulse.console import doors, views
+from genpulse.http import problems
+
+for prefix in ("/console", "/login-link"):
+    problems.register(prefix, "console", problems.native)
 
 urlpatterns = [
     path("console", views.home),

@@ -17,10 +17,11 @@ from genpulse.http import problems
 from tasks import webhooks
 from tasks.waiting import patient
 
-for prefix in ("/task", "/handlers", "/storage", "/v1"):
-    problems.register(prefix, envelopes.plain)
+for prefix in ("/task", "/handlers", "/storage"):
+    problems.register(prefix, "generation", envelopes.plain)
+problems.register("/v1", "chat", envelopes.plain)
 for prefix in ("/ai", "/api/v1/ai"):
-    problems.register(prefix, ai_words.envelope)
+    problems.register(prefix, "ai", ai_words.envelope)
 
 webhooks.styles |= {
     "generation": generation.called_back,

@@ -6,7 +6,7 @@ from typing import Any
 
 from genpulse.errors import PermissionDenied
 from genpulse.http.middleware import request_id_of
-from genpulse.http.problems import envelope_for
+from genpulse.http.problems import door_of
 
 Scope = dict[str, Any]
 Send = Callable[[Any], Awaitable[None]]
@@ -41,7 +41,7 @@ def answered(app: App) -> App:
 def refusal(path: str, common: Mapping[str, str]) -> list[dict[str, Any]]:
     """The messages of a 403."""
     problem = PermissionDenied("This credential, ticket or origin may not open a connection here.")
-    rendered = envelope_for(path)(problem, common["x-request-id"])
+    rendered = door_of(path)[1](problem, common["x-request-id"])
     headers = {**common, "content-type": rendered.content_type, "cache-control": "no-store"}
     return [
         {

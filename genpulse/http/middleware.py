@@ -109,7 +109,7 @@ def _count(request: HttpRequest, response: HttpResponseBase) -> None:
     """The route as it is registered, so that ids do not become labels."""
     match = request.resolver_match
     route = match.route if match else "unknown"
-    door = route.split("/", 1)[0] or "root"
+    door, _ = problems.door_of(request.path_info)
     method = request.method or ""
     meters.http_requests.labels(door, route, method, str(response.status_code)).inc()
     taken = time.monotonic() - request.started  # type: ignore[attr-defined]

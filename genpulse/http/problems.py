@@ -1,7 +1,7 @@
 """Refusals become answers here, and nowhere else: one problem, rendered by the door that was asked.
 
-Doors other than the native one register their envelope for a path prefix:
-`problems.register("/openai", render)`. The longest prefix wins.
+Doors other than the native one register their name and envelope for a path prefix:
+`problems.register("/openai", "openai", render)`. The longest prefix wins.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,12 +34,12 @@ class Rendered:
 
 
 Envelope = Callable[[Problem, str], Rendered]  # (problem, request id)
-_envelopes: dict[str, Envelope] = {}
+_doors: dict[str, tuple[str, Envelope]] = {}
 
 
-def register(prefix: str, envelope: Envelope) -> None:
-    """Use `envelope` for the path `prefix` and all below it."""
-    _envelopes[prefix.rstrip("/")] = envelope
+def register(prefix: str, door: str, envelope: Envelope) -> None:
+    """The path `prefix` and all below it belong to `door` and use its `envelope`."""
+    _doors[prefix.rstrip("/")] = (door, envelope)
 
 
 def native(problem: Problem, request_id: str) -> Rendered:
@@ -57,14 +57,15 @@ def native(problem: Problem, request_id: str) -> Rendered:
     return Rendered(status=problem.status, body=body, content_type="application/problem+json")
 
 
-def envelope_for(path: str) -> Envelope:
-    fitting = [prefix for prefix in _envelopes if path == prefix or path.startswith(f"{prefix}/")]
-    return _envelopes[max(fitting, key=len)] if fitting else native
+def door_of(path: str) -> tuple[str, Envelope]:
+    """Name and envelope; paths that no door has registered are the native one's."""
+    fitting = [prefix for prefix in _doors if path == prefix or path.startswith(f"{prefix}/")]
+    return _doors[max(fitting, key=len)] if fitting else ("native", native)
 
 
 def answer(problem: Problem, request: HttpRequest) -> JsonResponse:
     """The answer of the door that `request` came through; a view with two tongues names its `envelope` there."""
-    envelope: Envelope = getattr(request, "envelope", None) or envelope_for(request.path_info)
+    envelope: Envelope = getattr(request, "envelope", None) or door_of(request.path_info)[1]
     rendered = envelope(problem, getattr(request, "id", ""))
     response = JsonResponse(
         rendered.body, status=rendered.status, content_type=rendered.content_type, safe=False

@@ -90,9 +90,10 @@ def test_bugs_and_outages_say_nothing_and_write_nothing(alice, text, status, cod
 
 
 def test_a_door_registers_its_own_envelope(alice, monkeypatch):
-    monkeypatch.setattr(problems, "_envelopes", dict(problems._envelopes))
+    monkeypatch.setattr(problems, "_doors", dict(problems._doors))
     problems.register(
         "/api/v1/notes",
+        "notes",
         lambda problem, request_id: Rendered(
             status=400 if isinstance(problem, ValidationFailed) else problem.status,
             body={"success": False, "error": problem.code},

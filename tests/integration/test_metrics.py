@@ -48,6 +48,36 @@ def test_every_documented_metric_is_there_from_the_first_scrape_on(db):
     assert shown['genpulse_queue_depth{family="coze",priority="low"}'] == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "door", "route"),
+    [
+        ("/health", "native", "health"),
+        ("/api/v1/models", "native", "api/v1/models"),
+        ("/nowhere", "native", "unknown"),
+        ("/handlers/", "generation", "handlers"),
+        ("/v1/tasks", "chat", "v1/tasks"),
+        ("/ai/providers", "ai", "ai/providers"),
+        ("/api/v1/ai/providers", "ai", "api/v1/ai/providers"),
+        ("/api/v1/aid", "native", "unknown"),
+        ("/api/tasks/v1", "platform", "api/tasks/v1"),
+        ("/api/admin/executors", "platform", "api/admin/executors"),
+        ("/openai/v1/models", "openai", "openai/v1/models"),
+        ("/openai/v1/nowhere", "openai", "openai/<path:rest>"),
+        ("/console", "console", "console"),
+        ("/admin/", "admin", "admin/"),
+    ],
+)
+def test_requests_are_counted_by_the_door_they_came_through(db, path, door, route):
+    def counted() -> float:
+        labels = f'door="{door}",method="GET",route="{route}"'
+        found = scrape().items()
+        return sum(n for name, n in found if f"http_requests_total{{{labels}" in name)
+
+    before = counted()
+    nobody().get(path)
+    assert counted() == before + 1
+
+
 def test_an_audit_moves_its_meter(db):
     audit.report()
     assert scrape()['genpulse_audit_violations{invariant="holds"}'] == 0

@@ -6,8 +6,8 @@ from genpulse.dialects import envelopes
 from genpulse.dialects.accounts import keys, me, pages, platform, users
 from genpulse.http import problems
 
-problems.register("/api/auth", envelopes.platform)
-problems.register("/api/auth/login", envelopes.platform_login)
+problems.register("/api/auth", "platform", envelopes.platform)
+problems.register("/api/auth/login", "platform", envelopes.platform_login)
 
 urlpatterns = [
     path("api/v1/me", me.MeView.as_view()),

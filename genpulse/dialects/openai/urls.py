@@ -16,7 +16,7 @@ from genpulse.dialects.openai.leaving import attentive
 from genpulse.http import problems
 from tasks.waiting import patient
 
-problems.register("/openai", failures.envelope)
+problems.register("/openai", "openai", failures.envelope)
 
 V1 = "openai/v1/"
 urlpatterns = [

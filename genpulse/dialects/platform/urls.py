@@ -6,10 +6,10 @@ from genpulse.dialects import envelopes
 from genpulse.dialects.platform import common, notify, tasks, wallet
 from genpulse.http import problems
 
-problems.register("/api/wallet", common.wallet_envelope)
-problems.register("/api/tasks", common.task_envelope)
+problems.register("/api/wallet", "platform", common.wallet_envelope)
+problems.register("/api/tasks", "platform", common.task_envelope)
 for prefix in ("/api/notify", "/api/media", "/api/abilities", "/api/ability-tasks", "/api/agent"):
-    problems.register(prefix, envelopes.platform)
+    problems.register(prefix, "platform", envelopes.platform)
 
 urlpatterns = [
     path("api/wallet/v1/freeze", wallet.Freeze.as_view()),

@@ -6,7 +6,7 @@ from genpulse.dialects import envelopes
 from genpulse.dialects.platform_admin import blacklist, dashboard, executors, keys, workflows
 from genpulse.http import problems
 
-problems.register("/api/admin", envelopes.platform)
+problems.register("/api/admin", "platform", envelopes.platform)
 
 urlpatterns = [
     path("api/admin/executors", executors.Executors.as_view()),
