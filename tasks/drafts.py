@@ -332,7 +332,7 @@ def route_of(
         prefer=tuple(wish.prefer),
         region=wish.region or "",
         tags=tuple(sorted(wish.tags)),
-        needs=workflows.weights(target.provider, chosen, given),
+        needs=workflows.files(target.provider, chosen, given),
         executor=str(chosen.executor) if chosen and chosen.executor else "",
     )
 

@@ -113,7 +113,7 @@ def next_model(route: RouteView, model: str) -> RouteView:
         family=target.family,
         provider=target.provider,
         executor="",
-        needs=bound.weights if bound else (),
+        needs=bound.files if bound else (),
         tried=(),
         refused=(),
     )

@@ -14,7 +14,7 @@ from admin_integrations.models import Workflow
 from genpulse.errors import FieldError, UnknownWorkflow, ValidationFailed, WorkflowFormatUi
 from genpulse.ids import parse_id
 from providers import families
-from providers.wire.comfy_results import weights_of
+from providers.wire.comfy_results import files_of
 from providers.wire.comfy_workflow import (
     MEDIA_KINDS,
     WorkflowError,
@@ -59,11 +59,9 @@ class Runnable:
         return kept | {"parameters": self.definition.get("parameters") or {}}
 
     @property
-    def weights(self) -> tuple[str, ...]:
-        """The big model files it loads as it is kept; an input may name others."""
-        if self.kind != Workflow.Kind.COMFYUI:
-            return ()
-        return tuple(dict.fromkeys(weights_of(self.definition)))
+    def files(self) -> tuple[str, ...]:
+        """The model files it loads as it is kept; an input may name others."""
+        return tuple(files_of(self.definition)) if self.kind == Workflow.Kind.COMFYUI else ()
 
 
 def lookup(reference: str) -> Workflow | None:
@@ -135,12 +133,12 @@ def check_graph(graph: Any, given: Names, *, field: str = "input.workflow") -> N
         raise ValidationFailed(f"{item.field}: {error.hint}", errors=[item]) from None
 
 
-def weights(provider: str, chosen: Runnable | None, given: Names) -> tuple[str, ...]:
-    """The big model files a task will load; for input that was checked before."""
+def files(provider: str, chosen: Runnable | None, given: Names) -> tuple[str, ...]:
+    """The model files a task will load, the biggest first; for input that was checked before."""
     graph = chosen.definition if chosen else given.get("workflow")
     if provider != "comfyui" or not graph:
         return ()
-    return tuple(dict.fromkeys(weights_of(prepare_workflow(graph, named_inputs(given)))))
+    return tuple(files_of(prepare_workflow(graph, named_inputs(given))))
 
 
 def _field(path: str, given: Names, graph: str) -> str:

@@ -33,7 +33,7 @@ from providers.base import (
 from providers.http import Reply
 from providers.params import Object
 from providers.wire.comfy_events import Follower, Graph
-from providers.wire.comfy_results import outcome, refused, weights_of
+from providers.wire.comfy_results import offered, outcome, refused, weights_of
 from providers.wire.comfy_server import MARK, Item, Server
 from providers.wire.comfy_socket import connect, follow
 from providers.wire.comfy_workflow import named_inputs, place_of, prepare_workflow
@@ -131,10 +131,10 @@ class ComfyUI(Provider):
 
     def inventory(self, executor: ExecutorInfo) -> Inventory:
         server = Server(executor.http)
-        stats = server.stats() or {}
+        stats, info = server.stats() or {}, server.object_info()
         return Inventory(
-            models=server.models(),
-            nodes=server.nodes(),
+            models=sorted(server.models() | offered(info)),
+            nodes=sorted(info),
             version=_version(stats),
             loaded_model=_loaded_model(server),
         )

@@ -40,7 +40,8 @@ CONTENT_TYPES = {
 }
 MODEL_FILE = re.compile(r"(?i)\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)$")
 MODEL_INPUT = re.compile(
-    r"(ckpt|lora|vae|unet|clip|control_net|controlnet|model|style_model|upscale_model|clip_vision)_name\d*"
+    r"(ckpt|lora|vae|unet|clip|control_net|controlnet|model|style_model|upscale_model|clip_vision"
+    r"|gligen|hypernetwork|photomaker_model)_name\d*"
 )
 FOLDERS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][\w.@+-]+)+[\\/](?=\w)")
 ADDRESSES = re.compile(r"\w+://\S+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
@@ -95,8 +96,12 @@ def _is_missing_model(item: Mapping[str, Any]) -> bool:
 
 def names_model(name: str, value: Any) -> bool:
     """Whether an input of a node names a model file."""
-    is_file = isinstance(value, str) and MODEL_FILE.search(value)
-    return bool(is_file or (isinstance(value, str) and MODEL_INPUT.fullmatch(name)))
+    named = isinstance(value, str) and MODEL_INPUT.fullmatch(name)
+    return bool(named) or is_model_file(value)
+
+
+def is_model_file(value: Any) -> bool:
+    return isinstance(value, str) and MODEL_FILE.search(value) is not None
 
 
 def _is_missing_node(error: Mapping[str, Any]) -> bool:
@@ -239,6 +244,41 @@ def weights_of(graph: Any) -> Iterator[str]:
         for name in ("ckpt_name", "unet_name"):
             if isinstance(inputs.get(name), str):
                 yield inputs[name]
+
+
+def files_of(graph: Any) -> list[str]:
+    """Every model file a graph loads (VAE, LoRA, text encoder, ...), those of `weights_of` first.
+
+    Names without the ending of a file are left out: some nodes offer choices such as `None` or `taesd` beside files.
+    """
+    others = (
+        value
+        for inputs in graph_nodes(graph)
+        for name, value in inputs.items()
+        if MODEL_INPUT.fullmatch(name) and is_model_file(value)
+    )
+    return list(dict.fromkeys([*weights_of(graph), *others]))
+
+
+def offered(object_info: Mapping[str, Any]) -> set[str]:
+    """The model files that node classes offer, those in folders of their own included."""
+    specs = (
+        spec
+        for info in object_info.values()
+        for group in _values(info.get("input") if isinstance(info, dict) else None)
+        for spec in _values(group)
+    )
+    return {choice for spec in specs for choice in choices(spec) if is_model_file(choice)}
+
+
+def choices(spec: Any) -> list[Any]:
+    """Of an input: `["COMBO", {"options": [...]}]`, in older nodes `[[...], {}]`; empty for what is typed in."""
+    if not isinstance(spec, list) or not spec:
+        return []
+    if isinstance(spec[0], list):
+        return spec[0]
+    options = spec[1].get("options") if len(spec) > 1 and isinstance(spec[1], dict) else None
+    return options if isinstance(options, list) else []
 
 
 def graph_nodes(graph: Any) -> Iterator[Mapping[str, Any]]:

@@ -12,7 +12,13 @@ from urllib.parse import quote
 from providers import faults
 from providers.base import Input, ProviderError
 from providers.http import Form, Reply, Session
-from providers.wire.comfy_results import CONTENT_TYPES, names_model, safe_name, safe_subfolder
+from providers.wire.comfy_results import (
+    CONTENT_TYPES,
+    choices,
+    names_model,
+    safe_name,
+    safe_subfolder,
+)
 
 SECONDS = 30.0  # for a question
 SUBMIT_SECONDS = 60.0
@@ -109,21 +115,20 @@ class Server:
         reply = optional(lambda: self._get("system_stats"))
         return reply.object() if reply else None
 
-    def nodes(self) -> list[str]:
-        """Every node class."""
+    def object_info(self) -> dict[str, Any]:
+        """Every node class with what it takes; empty when the server does not tell."""
         reply = optional(lambda: self._get("object_info"))
-        return sorted(reply.object()) if reply else []
+        return reply.object() if reply else {}
 
-    def models(self) -> list[str]:
-        """The names of all model files, as nodes want them."""
+    def models(self) -> set[str]:
+        """The names of the files in its model folders, as nodes want them."""
         folders = _texts(optional(lambda: self._get("models")))
-        files = {
+        return {
             name
             for folder in folders
             if folder not in NOT_MODELS
             for name in _texts(optional(lambda: self._get(f"models/{quote(folder, safe='')}")))  # noqa: B023 - called at once
         }
-        return sorted(files)
 
     def missing_model(self, graph: Mapping[str, dict[str, Any]]) -> str | None:
         """The first model of a workflow that is not there. The server itself does not check newer kinds of lists."""
@@ -146,7 +151,8 @@ class Server:
         declared = info.get("input") if isinstance(info, dict) else None
         groups = declared.values() if isinstance(declared, dict) else ()
         specs = [pair for group in groups if isinstance(group, dict) for pair in group.items()]
-        return {name: list(choices) for name, spec in specs if (choices := _choices(spec))}
+        # The server itself checks the older kind of lists.
+        return {name: choices(spec) for name, spec in specs if choices(spec) and spec[0] == "COMBO"}
 
     def _get(self, path: str, **query: int) -> Reply:
         return self._http.get(path, query=query, timeout=SECONDS, max_bytes=MAX_BYTES)
@@ -176,11 +182,3 @@ def _items(values: Any, *, running: bool) -> Iterator[Item]:
 def _texts(reply: Reply | None) -> list[str]:
     body = reply.json() if reply else ()
     return [text for text in body if isinstance(text, str)] if isinstance(body, list) else []
-
-
-def _choices(spec: Any) -> list[Any] | None:
-    """Of `["COMBO", {"options": [...]}]`; the server checks the older `[[...], {}]`."""
-    if isinstance(spec, list) and len(spec) > 1 and isinstance(spec[1], dict):
-        options = spec[1].get("options")
-        return options if isinstance(options, list) else None
-    return None

@@ -194,6 +194,26 @@ def test_explain_gives_a_reason_for_each_executor(floor, alice):
     assert caller("bob").get(f"{TASKS}/{waiting['id']}/explain").status_code == 404
 
 
+def test_explain_names_the_file_a_workflow_misses(floor, alice):
+    """Not only the checkpoint: any file that a node loads."""
+    have = ["sd_xl.safetensors", "ink.safetensors"]
+    floor.executor("gpu-1", 1, "comfyui", known_models=have)
+    floor.executor("gpu-2", 1, "comfyui", known_models=[*have, "ae.safetensors"])
+    floor.worker("comfyui")
+    nodes = {
+        "VAELoader": {"vae_name": "ae.safetensors"},
+        "LoraLoader": {"lora_name": "ink.safetensors"},
+        "CheckpointLoaderSimple": {"ckpt_name": "sd_xl.safetensors"},
+    }
+    graph = {kind: {"class_type": kind, "inputs": inputs} for kind, inputs in nodes.items()}
+    task = submit(alice, model="comfyui", input={"workflow": graph})
+    candidates = ask(alice, task, "/explain")["candidates"]
+    assert [(one["reason"], one["detail"]) for one in candidates] == [
+        ("model_missing", "ae.safetensors is not there"),
+        ("eligible", "0/1 slots"),
+    ]
+
+
 def test_explain_names_what_stands_still(floor, alice, root):
     task = submit(alice)
     assert ask(alice, task, "/explain")["candidates"] == []

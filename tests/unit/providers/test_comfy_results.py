@@ -6,7 +6,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from providers.base import Completed, ProviderError
-from providers.wire.comfy_results import outcome, refused, safe_name, safe_subfolder, shown
+from providers.wire.comfy_results import (
+    files_of,
+    offered,
+    outcome,
+    refused,
+    safe_name,
+    safe_subfolder,
+    shown,
+)
 
 BASE = "http://gpu-1:8188/comfy"
 
@@ -271,3 +279,71 @@ def test_messages_are_one_line_without_folders() -> None:
     said = "width/height\n  of /srv/comfy/c.png and C:\\x\\y\\z.bin"
     assert shown(said) == "width/height of c.png and z.bin"
     assert len(shown("x" * 5000)) <= 400
+
+
+LOADERS: list[tuple[str, dict[str, Any]]] = [
+    ("VAELoader", {"vae_name": "ae.safetensors"}),
+    (
+        "LoraLoader",
+        {"lora_name": "styles\\ink.safetensors", "strength_model": 1, "model": ["9", 0]},
+    ),
+    (
+        "DualCLIPLoader",
+        {"clip_name1": "clip_l.safetensors", "clip_name2": "t5.gguf", "type": "flux"},
+    ),
+    ("CLIPVisionLoader", {"clip_name": "vit.safetensors"}),
+    ("ControlNetLoader", {"control_net_name": "canny.pth"}),
+    ("UpscaleModelLoader", {"model_name": "4x.pth"}),
+    ("StyleModelLoader", {"style_model_name": "redux.safetensors"}),
+    ("GLIGENLoader", {"gligen_name": "gligen.pt"}),
+    ("UNETLoader", {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"}),
+    ("CheckpointLoaderSimple", {"ckpt_name": "sd_xl.safetensors"}),
+]
+
+
+def graph(*nodes: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        str(number): {"class_type": kind, "inputs": inputs}
+        for number, (kind, inputs) in enumerate(nodes)
+    }
+
+
+def test_a_graph_needs_every_model_file_it_loads_the_big_ones_first() -> None:
+    assert files_of(graph(*LOADERS)) == [
+        "flux1-dev.safetensors", "sd_xl.safetensors",
+        "ae.safetensors", "styles\\ink.safetensors", "clip_l.safetensors", "t5.gguf", "vit.safetensors",
+        "canny.pth", "4x.pth", "redux.safetensors", "gligen.pt",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"vae_name": "taesd"},  # built in
+        {"lora_name": "None"},  # offered by nodes that stack several
+        {"lora_name": ["4", 0]},
+        {"text": "a photo of model.safetensors"},
+        {"filename_prefix": "merged.safetensors"},
+        {"sampler_name": "euler"},
+    ],
+)
+def test_what_names_no_file_to_load_is_not_needed(inputs: dict[str, Any]) -> None:
+    assert files_of(graph(("Any", inputs))) == []
+
+
+def test_files_are_what_nodes_offer() -> None:
+    """Lists of both generations; folders of custom nodes are in no other list."""
+    info = {
+        "LoraLoader": {"input": {"required": {"lora_name": [["ink.safetensors", "None"], {}]}}},
+        "VAELoader": {"input": {"required": {"vae_name": ["COMBO", {"options": ["ae.sft", "taesd"]}]}}},
+        "RIFE VFI": {"input": {"optional": {"ckpt_name": [["rife47.pth"]]}}},
+        "KSampler": {"input": {"required": {"seed": ["INT", {"min": 0}], "sampler_name": [["euler"]]}}},
+        "LoadImage": {"input": {"required": {"image": [["a.png"], {"image_upload": True}]}}},
+    }  # fmt: skip
+    assert offered(info) == {"ink.safetensors", "ae.sft", "rife47.pth"}
+    odd = {
+        "A": None,
+        "B": {"input": [1]},
+        "C": {"input": {"required": {"x": None, "y": []}, "hidden": 7}},
+    }
+    assert offered(odd) == set()
