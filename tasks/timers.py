@@ -22,6 +22,7 @@ from tasks.moves import Expire, LeaseLost, Move
 
 MOST = 1000
 POLL_CHUNK = 100
+LONGEST_SILENCE = 6  # times REPUBLISH_SECONDS
 
 WAKE = """
 UPDATE tasks_task SET ready = true, due_at = NULL WHERE id IN (
@@ -39,11 +40,14 @@ LOST = "slot AND stage IN ('claimed', 'sending') AND lease_until < clock_timesta
 MAY_BE_LOST = f"SELECT task_id FROM tasks_attempt WHERE {LOST} LIMIT %s"  # noqa: S608
 FREE = "SELECT id FROM tasks_task WHERE id = ANY(%s) ORDER BY id FOR UPDATE SKIP LOCKED"
 LOST_LEASES = f"SELECT task_id, number, stage, alone, provider FROM tasks_attempt WHERE {LOST} AND task_id = ANY(%s)"  # noqa: S608
+# What nobody has taken yet is rung for again, each time after as long again as it has waited:
+# where workers are only slow, copies of what waits would feed the jam.
 UNCLAIMED = """
 UPDATE tasks_attempt AS a SET published_at = now() FROM tasks_task t
 WHERE t.id = a.task_id AND (a.task_id, a.number) IN (
   SELECT task_id, number FROM tasks_attempt
-  WHERE slot AND stage = 'admitted' AND published_at < now() - make_interval(secs => %s)
+  WHERE slot AND stage = 'admitted' AND published_at < now() -
+    greatest(make_interval(secs => %s), least(make_interval(secs => %s), published_at - created_at))
   LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING a.task_id, a.number, a.family, a.alone, t.priority
 """
@@ -57,6 +61,8 @@ DUE = """
 UPDATE tasks_attempt AS a SET next_poll_at = CASE a.stage
     WHEN 'accepted' THEN now() + make_interval(secs => (%s + 0.2 * random()) *
       greatest(%s, least(%s, extract(epoch FROM now() - a.accepted_at) / 10)))
+    WHEN 'done' THEN now() +
+      greatest(make_interval(secs => %s), least(make_interval(secs => %s), now() - a.finished_at))
     ELSE now() + make_interval(secs => %s) END
 WHERE (a.task_id, a.number) IN (
   SELECT task_id, number FROM tasks_attempt WHERE next_poll_at <= now()
@@ -126,7 +132,7 @@ def _reap(free: list[UUID]) -> int:
 
 def republish() -> int:
     """Attempts nobody claimed: their message got lost, or workers are slow. A second copy does no harm."""
-    rows = sql.fetch(UNCLAIMED, [config.republish_seconds, MOST])
+    rows = sql.fetch(UNCLAIMED, [*_again(), MOST])
     publish.publish(
         [
             publish.submit(task, number, publish.QUARANTINE if alone else family, priority)
@@ -134,6 +140,11 @@ def republish() -> int:
         ]
     )
     return len(rows)
+
+
+def _again() -> tuple[float, float]:
+    """The shortest and the longest wait, in seconds, before a message is sent again."""
+    return config.republish_seconds, config.republish_seconds * LONGEST_SILENCE
 
 
 def end_races() -> int:
@@ -145,9 +156,8 @@ def end_races() -> int:
 def due() -> int:
     """Ring for every attempt whose next look is due: poll, find or fetch, by its stage."""
     sql.execute(OVERDUE_RUNS)
-    rows = sql.fetch(
-        DUE, [0.9, config.poll_min, config.poll_max, config.republish_seconds, MOST * 2]
-    )
+    polls = [0.9, config.poll_min, config.poll_max]
+    rows = sql.fetch(DUE, [*polls, *_again(), config.republish_seconds, MOST * 2])
     publish.publish(list(_messages(rows)))
     return len(rows)
 

@@ -1,0 +1,49 @@
+"""The sweeps ring again for what nobody takes, and ever more rarely, so that a jam is not fed with copies."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db.models.functions import Now
+
+from tasks import timers
+from tasks.lifecycle import apply
+from tasks.models import Attempt
+from tasks.moves import Admit, Done, Start
+from tests.integration.floor import Floor, rich, submit
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clean_redis")]
+
+
+@pytest.fixture
+def attempt(monkeypatch):
+    """Admitted, and its message is nowhere. Rung for again after 5 s at first."""
+    monkeypatch.setattr(timers.config, "republish_seconds", 5)
+    executor = Floor().executor("e")
+    task = UUID(submit(rich("alice"))["id"])
+    apply([Admit(task_id=task, executor_id=executor.id, executor=executor.name)])
+    return Attempt.objects.get(task_id=task)
+
+
+def rings(sweep, attempt, **ages):
+    """Whether `sweep` rings when these moments of the attempt lie so many seconds back."""
+    then = {name: Now() - timedelta(seconds=age) for name, age in ages.items()}
+    Attempt.objects.filter(pk=attempt.pk).update(**then)
+    return bool(sweep())
+
+
+@pytest.mark.parametrize(
+    ("admitted", "rung", "again"),
+    [(3, 3, False), (6, 6, True), (12, 6, False), (13, 7, True), (500, 25, False), (500, 31, True)],
+)
+def test_a_job_nobody_claims(attempt, admitted, rung, again):
+    assert rings(timers.republish, attempt, created_at=admitted, published_at=rung) == again
+
+
+@pytest.mark.parametrize(("done", "wait"), [(3, 5), (20, 20), (900, 30)])
+def test_a_result_nobody_stores(attempt, done, wait):
+    task = attempt.task_id
+    apply([Start(task_id=task, attempt=1, worker="w"), Done(task_id=task, attempt=1, result={})])
+    assert rings(timers.due, attempt, lease_until=1, next_poll_at=0, finished_at=done)
+    next_ring = Now() + timedelta(seconds=wait)  # one transaction: now() stands still
+    assert Attempt.objects.filter(pk=attempt.pk, next_poll_at=next_ring).exists()
