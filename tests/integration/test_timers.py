@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from django.db.models.functions import Now
 
+from genpulse.config import config
 from tasks import timers
 from tasks.lifecycle import apply
 from tasks.models import Attempt
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clean_redis")]
 @pytest.fixture
 def attempt(monkeypatch):
     """Admitted, and its message is nowhere. Rung for again after 5 s at first."""
-    monkeypatch.setattr(timers.config, "republish_seconds", 5)
+    monkeypatch.setattr(config, "republish_seconds", 5)
     executor = Floor().executor("e")
     task = UUID(submit(rich("alice"))["id"])
     apply([Admit(task_id=task, executor_id=executor.id, executor=executor.name)])
@@ -43,7 +44,8 @@ def test_a_job_nobody_claims(attempt, admitted, rung, again):
 @pytest.mark.parametrize(("done", "wait"), [(3, 5), (20, 20), (900, 30)])
 def test_a_result_nobody_stores(attempt, done, wait):
     task = attempt.task_id
-    apply([Start(task_id=task, attempt=1, worker="w"), Done(task_id=task, attempt=1, result={})])
+    apply([Start(task_id=task, attempt=1, worker="w")])
+    apply([Done(task_id=task, attempt=1, result={})])
     assert rings(timers.due, attempt, lease_until=1, next_poll_at=0, finished_at=done)
     next_ring = Now() + timedelta(seconds=wait)  # one transaction: now() stands still
     assert Attempt.objects.filter(pk=attempt.pk, next_poll_at=next_ring).exists()
