@@ -27,6 +27,7 @@ from tests.integration.providers.comfy_calls import (
     refusal,
     state_of,
 )
+from tests.integration.providers.rows import Row, table
 
 comfy = as_fixture(ComfyUI)
 
@@ -256,6 +257,27 @@ def test_what_the_server_refuses(comfy: ComfyUI, change: Any, kind: str, words: 
     assert words.lower() in problem.message.lower()
     assert comfy.count("POST", "/prompt") == 1
     assert comfy.engine.history == {}
+
+
+# ComfyUI itself knows neither accounts nor refusals of content; a proxy or a hosting service before it does.
+BEFORE_IT = [
+    Row("no log-in", answered(401, "Unauthorized"), "bad_credentials"),
+    Row("no money", answered(402, {"error": "Payment Required"}), "quota_exhausted"),
+    Row("forbidden", answered(403), "not_available"),
+    Row("no such path", answered(404, "Not Found"), "not_available"),
+    Row("too large", answered(413, "Maximum request body size exceeded"), "bad_input"),
+    Row("slow down", answered(429, "Slow", retry_after="3"), "rate_limited", retry_after=3.0),
+    Row("starting", answered(503, "<html>"), "overloaded"),
+    Row("asleep", answered(502, "<html>"), "unknown_outcome"),
+    Row("in trouble", answered(500, "Server got itself in trouble"), "unknown_outcome"),
+]
+
+
+@table(BEFORE_IT)
+def test_what_stands_before_the_server(comfy: ComfyUI, row: Row) -> None:
+    comfy.next("POST", "/prompt", row.fault)
+    row.expect(ADAPTER, call_at(comfy))
+    assert comfy.count("POST", "/prompt") == 1
 
 
 def with_loader(class_type: str, **inputs: Any) -> dict[str, Any]:

@@ -34,6 +34,12 @@ vendor = as_fixture(Vendor)
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 
 
+def coded(status: int, code: str | None, message: str = "No.", **headers: str) -> Fault:
+    """As an OpenAI-compatible server says it."""
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return answered(status, {"error": error}, **headers)
+
+
 class TestNativeContract(ProviderContract):
     provider = provider
     paid = False
@@ -70,7 +76,20 @@ class TestCompatibleContract(TestNativeContract):
     def creates(self) -> int:
         return self.vendor.count("POST", COMPATIBLE)
 
-    faults = on("POST", COMPATIBLE, {"transient": answered(500), "overloaded": answered(503)})
+    faults = on(
+        "POST",
+        COMPATIBLE,
+        {
+            "transient": answered(500),
+            "overloaded": answered(503),
+            "rate_limited": coded(429, "rate_limit_exceeded"),
+            "quota_exhausted": coded(429, "insufficient_quota"),
+            "bad_credentials": coded(401, "invalid_api_key"),
+            "not_available": coded(404, "model_not_found"),
+            "bad_input": coded(400, "context_length_exceeded"),
+            "content_refused": coded(400, "content_filter"),
+        },
+    )
 
 
 ROWS = [
@@ -107,6 +126,42 @@ def test_failures(vendor: Vendor, row: Row) -> None:
     vendor.next("POST", CHAT, row.fault)
     row.expect(provider, ask(vendor))
     assert vendor.count() == 1
+
+
+COMPATIBLE_ROWS = [
+    Row("moderated", coded(400, "content_filter"), "content_refused"),
+    Row("inspected", coded(400, "data_inspection_failed"), "content_refused"),
+    Row("no money", coded(429, "insufficient_quota"), "quota_exhausted"),
+    Row("arrears", coded(400, "Arrearage"), "quota_exhausted"),
+    Row("pay", coded(402, None), "quota_exhausted"),
+    Row(
+        "slow down",
+        coded(429, "rate_limit_exceeded", retry_after="3"),
+        "rate_limited",
+        retry_after=3.0,
+    ),
+    Row("key", coded(401, None), "bad_credentials"),
+    Row("forbidden", coded(403, None), "not_available"),
+    Row("no model", coded(404, None, "The model `m` does not exist."), "not_available"),
+    Row("too long", coded(400, "context_length_exceeded"), "bad_input"),
+    Row("options", coded(422, None), "bad_input"),
+    Row("full", coded(503, None), "overloaded"),
+]
+
+
+@table(COMPATIBLE_ROWS)
+def test_failures_of_the_compatible_door(vendor: Vendor, row: Row) -> None:
+    vendor.next("POST", COMPATIBLE, row.fault)
+    row.expect(provider, ask(vendor, base="/v1"))
+    assert vendor.count() == 1
+
+
+def test_an_answer_that_a_filter_ended_is_a_refusal(vendor: Vendor) -> None:
+    choice = {"index": 0, "message": {"content": "I"}, "finish_reason": "content_filter"}
+    vendor.next("POST", COMPATIBLE, answered(200, {"choices": [choice]}))
+    with pytest.raises(ProviderError) as caught:
+        provider.submit(ask(vendor, base="/v1"))
+    assert caught.value.kind == "content_refused"
 
 
 STREAMS = [
