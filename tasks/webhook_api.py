@@ -17,8 +17,7 @@ from genpulse.ids import new_id, parse_id
 from media import services as media
 from tasks import deliveries, webhook_secrets, webhooks
 from tasks.event_names import OPERATORS, AnyEvent
-from tasks.models import Delivery
-from tasks.webhook_models import WebhookEndpoint
+from tasks.models import Delivery, WebhookEndpoint
 from tasks.webhook_secrets import new_secret
 
 EventNames = Annotated[list[AnyEvent], Field(min_length=1, max_length=50)]

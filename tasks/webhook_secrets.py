@@ -10,7 +10,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from admin_integrations import vault
-from tasks.webhook_models import WebhookEndpoint, WebhookSecret
+from tasks.models import WebhookEndpoint, WebhookSecret
 
 PREFIX = "whsec_"
 BYTES = 32

@@ -31,9 +31,8 @@ from genpulse.http.parsing import render_time
 from media import services as media
 from tasks import publish, webhook_secrets
 from tasks.desk import desk
-from tasks.models import Delivery
+from tasks.models import Delivery, WebhookEndpoint
 from tasks.render import signed
-from tasks.webhook_models import WebhookEndpoint
 
 log = structlog.get_logger(__name__)
 

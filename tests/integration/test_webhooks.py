@@ -11,8 +11,7 @@ from django.utils import timezone
 from genpulse.config import config
 from genpulse.events.log import NewEvent, append
 from tasks import webhook_secrets, webhooks
-from tasks.models import Delivery
-from tasks.webhook_models import WebhookEndpoint
+from tasks.models import Delivery, WebhookEndpoint
 from tests.integration.cast import caller
 from tests.integration.receiver import receiving
 from tests.integration.stack import all_ended, eventually, sandbox

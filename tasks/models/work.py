@@ -1,10 +1,4 @@
-"""The rows of the engine. PostgreSQL is the truth: a message lost, doubled or reordered changes nothing here.
-
-Batch: parent of tasks. Task: the product noun, narrow and hot. TaskContent: its bodies, written twice.
-Attempt: one try, with all vendor state. Route: tasks that are interchangeable for placement.
-Share: how much a tenant has had of a level of a family. Worker, OrchestratorLease, Chore: who is alive
-and who does what. Everything that changes a Task goes through `tasks.lifecycle.apply`.
-"""
+"""What was asked for, and every try at it."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex, GinIndex
@@ -13,43 +7,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from genpulse.ids import new_id
-from tasks.webhook_models import WebhookEndpoint, WebhookSecret  # noqa: F401 - Django looks here
-
-
-class Status(models.TextChoices):
-    QUEUED = "queued"  # accepted, waits for its turn, its time or its retry
-    BLOCKED = "blocked"  # nobody can serve it now; looked at again when executors change
-    ADMITTED = "admitted"  # has a slot, on its way to a worker
-    RUNNING = "running"  # a worker talks to the executor, or its result is being stored
-    AWAITING = "awaiting"  # the vendor accepted it and works; no worker thread is held
-    VERIFYING = "verifying"  # unknown whether the vendor accepted; never sent again blindly
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELED = "canceled"
-    EXPIRED = "expired"
-
-
-TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
-WAITING = frozenset({Status.QUEUED, Status.BLOCKED})
-ACTIVE = frozenset({Status.ADMITTED, Status.RUNNING, Status.AWAITING, Status.VERIFYING})
-
-
-class Priority(models.IntegerChoices):
-    CRITICAL = 0
-    DEFAULT = 1
-    LOW = 2
-
-
-class Stage(models.TextChoices):
-    """How far an attempt got with its vendor; recovery is decided by it."""
-
-    ADMITTED = "admitted"  # published, nobody has claimed it
-    CLAIMED = "claimed"  # a worker holds it, nothing was sent: run again
-    SENDING = "sending"  # a paid request may have left: by the provider's `retry_submit`
-    ACCEPTED = "accepted"  # the vendor has it: poll
-    DONE = "done"  # the vendor's answer is here: store it, never generate again
-    STORED = "stored"  # outputs are ours
-    CLOSED = "closed"
+from tasks.models.order import Route
+from tasks.models.states import TERMINAL, Priority, Stage, Status
 
 
 class Batch(models.Model):
@@ -110,55 +69,6 @@ class Conversation(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class Route(models.Model):
-    """Family + model or workflow + filter + credential class: one verdict serves all its tasks.
-
-    `filter`: only, avoid, prefer (executor names), region, tags, and `tried` (executor ids that failed
-    this work: avoided while anybody else could serve it).
-    """
-
-    id = models.BigAutoField(primary_key=True)
-    key = models.CharField(max_length=64, unique=True)  # digest of all below
-    family = models.CharField(max_length=50)
-    provider = models.CharField(max_length=50)
-    model = models.CharField(max_length=200, blank=True)
-    workflow_id = models.UUIDField(null=True)
-    action = models.CharField(max_length=64, blank=True)
-    filter = models.JSONField(default=dict)
-    blocked = models.CharField(max_length=40, blank=True)  # why nobody can serve it, or empty
-    detail = models.CharField(max_length=300, blank=True)
-    verdicts = models.JSONField(default=list)  # one per executor of the provider, for `explain`
-    evaluated_at = models.DateTimeField(null=True)
-
-    def __str__(self) -> str:
-        return f"{self.family}/{self.model or self.workflow_id}"
-
-
-class Share(models.Model):
-    """Stride scheduling: how far a tenant's clock has run in one level of one provider's executors."""
-
-    pk = models.CompositePrimaryKey("provider", "level", "account")
-    provider = models.CharField(max_length=50)
-    level = models.PositiveSmallIntegerField()
-    account = models.ForeignKey("accounts.Account", on_delete=models.CASCADE)
-    clock = models.FloatField(default=0)
-
-    def __str__(self) -> str:
-        return f"{self.provider}/{self.level}"
-
-
-class LevelClock(models.Model):
-    """By executor id: the clocks of its levels (6:3:1). By provider: the floors tenants back from idle start at."""
-
-    pk = models.CompositePrimaryKey("name", "level")
-    name = models.CharField(max_length=50)
-    level = models.PositiveSmallIntegerField()
-    clock = models.FloatField(default=0)
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.level}"
 
 
 class Task(models.Model):
@@ -388,118 +298,3 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task_id}#{self.number}"
-
-
-class Worker(models.Model):
-    """A worker process, renewed by its heartbeat."""
-
-    name = models.CharField(max_length=100, primary_key=True)
-    queues = ArrayField(models.CharField(max_length=50))
-    threads = models.PositiveIntegerField()
-    free = models.PositiveIntegerField()
-    draining = models.BooleanField(default=False)
-    quarantine = models.BooleanField(default=False)
-    started_at = models.DateTimeField(db_default=Now())
-    last_seen = models.DateTimeField(db_default=Now())
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class OrchestratorLease(models.Model):
-    """Who admits. One row; every admit transaction begins with a conditional UPDATE of it."""
-
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    holder = models.CharField(max_length=100, blank=True)
-    epoch = models.BigIntegerField(default=0)
-    until = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        constraints = [models.CheckConstraint(condition=Q(id=1), name="orchestrator_lease_single")]
-
-    def __str__(self) -> str:
-        return f"{self.holder} ({self.epoch})"
-
-
-class Chore(models.Model):
-    """Periodic work, claimed like any other row; there is no scheduler process."""
-
-    name = models.CharField(max_length=50, primary_key=True)
-    every = models.FloatField()  # seconds
-    last_run = models.DateTimeField(null=True)
-    last_error = models.CharField(max_length=300, blank=True)
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Erasure(models.Model):
-    """What a user had made until `before` is removed; the row goes when nothing of it is left."""
-
-    account = models.OneToOneField("accounts.Account", primary_key=True, on_delete=models.CASCADE)
-    before = models.DateTimeField(db_default=Now())
-
-    def __str__(self) -> str:
-        return str(self.account_id)
-
-
-class DeadLetter(models.Model):
-    """A broker message nobody could read, or an outcome that could not be recorded."""
-
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    source = models.CharField(max_length=50)
-    original_id = models.CharField(max_length=200, blank=True)
-    error = models.CharField(max_length=500)
-    raw_payload = models.TextField(blank=True)  # <= 4 KiB
-    failed_at = models.DateTimeField(db_default=Now())
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.error}"
-
-
-class Delivery(models.Model):
-    """One webhook event for one receiver; written with the change, sent by the deliver loop."""
-
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    account = models.ForeignKey("accounts.Account", on_delete=models.CASCADE, db_index=False)
-    endpoint_id = models.UUIDField(null=True)
-    url = models.CharField(max_length=2000)
-    host = models.CharField(max_length=300, default="")
-    style = models.CharField(max_length=16, default="native")  # whose body: a dialect's or ours
-    event_id = models.CharField(max_length=64)
-    event_type = models.CharField(max_length=40)
-    task_id = models.UUIDField(null=True)
-    batch_id = models.UUIDField(null=True)
-    seq = models.PositiveIntegerField(null=True)
-    status = models.CharField(max_length=9, default="pending")
-    attempts = models.PositiveSmallIntegerField(default=0)
-    response_status = models.PositiveSmallIntegerField(null=True)
-    response_ms = models.PositiveIntegerField(null=True)
-    error = models.CharField(max_length=300, blank=True)
-    body = models.JSONField(null=True)
-    tries = models.JSONField(default=list)
-    next_attempt_at = models.DateTimeField(null=True, db_default=Now())
-    lease_until = models.DateTimeField(null=True)  # somebody sends it, or is about to
-    sending = models.BooleanField(default=False)
-    created_at = models.DateTimeField(db_default=Now())
-    delivered_at = models.DateTimeField(null=True)
-
-    class Meta:
-        indexes = [
-            models.Index(
-                fields=["host", "next_attempt_at"],
-                name="delivery_due",
-                condition=Q(status="pending"),
-            ),
-            models.Index(
-                fields=["host"], name="delivery_leased", condition=Q(lease_until__isnull=False)
-            ),
-            models.Index(fields=["endpoint_id", "-id"], name="delivery_by_endpoint"),
-            models.Index(fields=["account", "-id"], name="delivery_by_account"),
-            models.Index(
-                fields=["task_id"], name="delivery_by_task", condition=Q(task_id__isnull=False)
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.event_type} -> {self.status}"
