@@ -86,6 +86,29 @@ def test_chat(alice, receiver, controls):
     assert bool(body["error_msg"]) == ("fail" in controls)
 
 
+@pytest.mark.parametrize("controls", [QUICK, REFUSED], ids=["success", "failure"])
+def test_ai_service(alice, receiver, controls):
+    """The receiver is told what the result path answers."""
+    asked = made(
+        alice,
+        "/ai/text/task",
+        prompt="hi",
+        user_id="alice",
+        provider="sandbox",
+        sandbox=controls,
+        callback_url=receiver.url,
+    )
+    [body] = heard(receiver)
+    shown = alice.get(f"/ai/text/result/{asked['data']['task_id']}")
+    assert (shown.status_code, body) == (200, shown.json())
+    assert body["success"] is ("fail" not in controls)
+    assert body["data"]["status"] == ("failed" if "fail" in controls else "completed")
+    assert bool(body["data"]["text_result"]) is body["success"]
+    secret = alice.get("/api/v1/webhook-secret").json()["secret"]
+    [call] = receiver.calls
+    assert call.signatures == [call.expected(secret)]
+
+
 def test_a_receiver_that_is_down_hears_it_later_under_the_same_id(alice, receiver):
     answers = iter([503, 204])
     receiver.answer = lambda body: (next(answers), {"Retry-After": "0"})
@@ -103,17 +126,18 @@ def test_a_receiver_that_is_down_hears_it_later_under_the_same_id(alice, receive
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "field"),
+    ("path", "body", "status"),
     [
-        ("/task", {"task_type": "text-to-image", "provider": "sandbox"}, "callback_url"),
-        ("/v1/chat/completions", {"prompt": "x", "model": "sandbox-text"}, "callback_url"),
+        ("/task", {"task_type": "text-to-image", "params": {"prompt": "x"}}, 422),
+        ("/v1/chat/completions", {"prompt": "x", "model": "sandbox-text"}, 422),
+        ("/ai/image/task", {"prompt": "x", "user_id": "alice"}, 400),
     ],
 )
-def test_addresses_nobody_may_call(alice, path, body, field):
-    given = {"params": {"prompt": "x"}, **body, field: "http://10.0.0.7/hook"}
+def test_addresses_nobody_may_call(alice, path, body, status):
+    given = {"provider": "sandbox", **body, "callback_url": "http://10.0.0.7/hook"}
     answer = alice.post(path, given)
-    assert (answer.status_code, answer.json()["code"]) == (422, "url_not_allowed")
-    assert "10.0.0.7" not in str(answer.json().get("detail", ""))
+    assert (answer.status_code, answer.json()["code"]) == (status, "url_not_allowed")
+    assert "10.0.0.7" not in answer.content.decode()
 
 
 def test_a_fan_out_of_which_one_fails(alice):

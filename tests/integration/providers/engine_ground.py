@@ -182,7 +182,27 @@ VENDORS = {
         sent={"model": "deepseek-v4-flash", "stream": False},
     ),
     "qwen": Vendor(
-        "qwen", Ollama, "", "/api/chat", "qwen3:8b", secret="", sent={"model": "qwen3:8b"}
+        "qwen",
+        Ollama,
+        "/v1",
+        "/v1/chat/completions",
+        "qwen3:8b",
+        secret="",
+        refused=told(openai.error(400, "No.", code="content_filter")),
+        empty=told(openai.error(402, "Pay.", code="insufficient_quota")),
+        slow=told(openai.error(429, "Slow down.", code="rate_limit_exceeded"), retry_after="30"),
+        sent={"model": "qwen3:8b", "stream": False},
+    ),
+    "ollama": Vendor(
+        "qwen",
+        Ollama,
+        "",
+        "/api/chat",
+        "qwen3:8b",
+        secret="",
+        empty=answered(402, {"error": "payment required"}),
+        slow=answered(429, {"error": "rate limit"}),
+        sent={"model": "qwen3:8b"},
     ),
     "volcengine": of_ark(volcengine_calls.CHAT_PATH, volcengine_calls.CHAT),
     "volcengine-image": of_ark(
@@ -208,7 +228,17 @@ VENDORS = {
         slow=answered(200, coze.envelope(4013, "too many requests")),
         sent={"workflow_id": FLOW},
     ),
-    "comfyui": Vendor("comfyui", ComfyUI, "", "/prompt", None, secret="", lost="found"),
+    "comfyui": Vendor(
+        "comfyui",
+        ComfyUI,
+        "",
+        "/prompt",
+        None,
+        secret="",
+        lost="found",
+        empty=answered(402, "Payment Required"),  # says a host of such servers
+        slow=answered(429, "Too Many Requests", retry_after="30"),
+    ),
 }
 
 
