@@ -103,6 +103,8 @@ def discard(assets: Iterable[Asset]) -> None:
     """Erase the bytes of prepared assets that will never get a row."""
     for asset in assets:
         remove(asset.key)
+        if asset.thumbnail_key:
+            remove(asset.thumbnail_key)
 
 
 def created(asset: Asset) -> events.NewEvent:

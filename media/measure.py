@@ -1,4 +1,4 @@
-"""Size and length of media, without decoding it: images and mp4 by our header readers, sound by mutagen."""
+"""Size and length of media, without decoding it: images and films by our header readers, sound by mutagen."""
 
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -6,11 +6,15 @@ from typing import Any, BinaryIO
 import structlog
 
 from genpulse.errors import MediaRejected
-from media import headers, sniff
+from media import headers, matroska, sniff
 
 PIXELS = 40_000_000
 FRAMES = 500
 PROBE_BYTES = 8 << 20  # what mutagen may read: a tag can be as large as the file
+READERS = headers.READERS | {
+    "video/webm": matroska.size,
+    "video/x-matroska": matroska.size,
+}
 log = structlog.get_logger(__name__)
 
 
@@ -31,7 +35,7 @@ def measure(file: BinaryIO, content_type: str, *, trusted: bool = False) -> Meas
     file.seek(0)
     if content_type in sniff.IMAGES and not trusted:
         return guard_image(file, content_type)
-    if content_type in headers.READERS:
+    if content_type in READERS:
         return _container(file, content_type)
     if content_type.startswith("audio/"):
         return Measures(duration_seconds=_seconds(file))
@@ -41,7 +45,7 @@ def measure(file: BinaryIO, content_type: str, *, trusted: bool = False) -> Meas
 def guard_image(file: BinaryIO, content_type: str) -> Measures:
     """At most 40 megapixels and 500 frames, by what the headers declare."""
     try:
-        size = headers.READERS[content_type](file)
+        size = READERS[content_type](file)
     except ValueError as error:
         raise MediaRejected(f"The image cannot be read: {error}.") from error
     if not 0 < size.width * size.height <= PIXELS:
@@ -55,7 +59,7 @@ def guard_image(file: BinaryIO, content_type: str) -> Measures:
 
 def _container(file: BinaryIO, content_type: str) -> Measures:
     try:
-        size = headers.READERS[content_type](file)
+        size = READERS[content_type](file)
     except ValueError as error:
         log.info("media.unmeasured", content_type=content_type, reason=str(error))
         return Measures()

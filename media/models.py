@@ -96,8 +96,8 @@ class Asset(models.Model):
             ),
             models.Index(
                 fields=["id"],
-                name="asset_to_shrink",
-                condition=Q(kind="image", thumbnail_key__isnull=True),
+                name="asset_without_thumbnail",
+                condition=Q(kind__in=["image", "video"], thumbnail_key__isnull=True),
             ),
         ]
 

@@ -12,10 +12,10 @@ from media.models import Asset
 from media.raw import delete_raw, open_raw, write_raw
 from media.refs import Reference, persistable, reference, sign, sign_key, with_url
 from media.removal import erase, purge, sweep
-from media.serving import original, serve, small
+from media.serving import Shown, original, serve, small
 from media.signing import SignedUrl
 from media.storages import StorageUnavailable
-from media.thumbnails import make_missing_thumbnails, make_thumbnails
+from media.thumbnails import add_thumbnail, make_missing_thumbnails
 
 Prepared = Asset  # what `prepare` returns: an Asset without a row yet
 
@@ -30,8 +30,10 @@ __all__ = [
     "Prepared",
     "Purpose",
     "Reference",
+    "Shown",
     "SignedUrl",
     "StorageUnavailable",
+    "add_thumbnail",
     "adopt_data_uris",
     "check_url",
     "delete_raw",
@@ -44,7 +46,6 @@ __all__ = [
     "insert_many",
     "load_input",
     "make_missing_thumbnails",
-    "make_thumbnails",
     "open_raw",
     "original",
     "persistable",

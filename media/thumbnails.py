@@ -1,54 +1,68 @@
-"""Thumbnails of stored images, for the media worker only: results at once, uploads by a chore."""
+"""Thumbnails of stored images and films, for the media worker only: of films with the result, others by a chore."""
 
-from collections.abc import Iterable
 from io import BytesIO
 from shutil import copyfileobj
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
-from uuid import UUID
 
 import structlog
 
+from media import matroska
 from media.images import thumbnail
 from media.keys import thumbnail_key
-from media.models import Asset
+from media.models import Asset, Kind
 from media.sniff import IMAGES
 from media.storages import read, write
 
 log = structlog.get_logger(__name__)
+FILMS = frozenset({"video/webm", "video/x-matroska"})
 MISSING = Asset.objects.filter(
-    kind="image", thumbnail_key__isnull=True, deleted_at__isnull=True
+    kind__in=[Kind.IMAGE, Kind.VIDEO], thumbnail_key__isnull=True, deleted_at__isnull=True
 ).order_by("id")
 
 
-def make_thumbnails(asset_ids: Iterable[UUID]) -> int:
-    """Thumbnails for those of `asset_ids` that are images without one; the number made."""
-    return sum(_make(asset) for asset in MISSING.filter(id__in=list(asset_ids)))
-
-
 def make_missing_thumbnails(limit: int = 100) -> int:
-    """Thumbnails for the oldest images that have none; the number made."""
+    """Thumbnails for the oldest images and films that have none; the number made."""
     return sum(_make(asset) for asset in MISSING[:limit])
 
 
 def _make(asset: Asset) -> bool:
     """What cannot be decoded is marked with an empty key and never tried again."""
-    picture = _decoded(asset) if asset.content_type in IMAGES else None
-    key = thumbnail_key(asset.key) if picture else ""
-    if picture:
-        write(key, BytesIO(picture), "image/webp")
-    Asset.objects.filter(id=asset.id).update(thumbnail_key=key)
-    return bool(picture)
+    try:
+        with read(asset.key) as stored:
+            add_thumbnail(asset, stored)
+    except FileNotFoundError:
+        log.warning("media.bytes_missing", asset=str(asset.id))
+        asset.thumbnail_key = ""
+    Asset.objects.filter(id=asset.id).update(thumbnail_key=asset.thumbnail_key)
+    return bool(asset.thumbnail_key)
 
 
-def _decoded(asset: Asset) -> bytes | None:
-    # A child process needs a real file at its beginning; a storage promises neither.
+def add_thumbnail(asset: Asset, file: BinaryIO) -> None:
+    """Write the thumbnail of what `file` holds and name it in `asset`, whose row is the caller's business."""
+    small = _small(file, asset.content_type)
+    asset.thumbnail_key = thumbnail_key(asset.key) if small else ""
+    if small:
+        write(thumbnail_key(asset.key), BytesIO(small), "image/webp")
+
+
+def _small(file: BinaryIO, content_type: str) -> bytes | None:
+    picture = _still(file) if content_type in FILMS else file
+    if picture is None or not (content_type in FILMS or content_type in IMAGES):
+        return None
+    # A child process needs a real file at its beginning; neither a storage nor a frame is one.
     with TemporaryFile() as local:
-        try:
-            with read(asset.key) as stored:
-                copyfileobj(stored, local)
-        except FileNotFoundError:
-            log.warning("media.bytes_missing", asset=str(asset.id))
-            return None
+        picture.seek(0)
+        copyfileobj(picture, local)
         local.seek(0)
-        return thumbnail(cast("BinaryIO", local), asset.content_type)
+        kind = "image/webp" if content_type in FILMS else content_type
+        return thumbnail(cast("BinaryIO", local), kind)
+
+
+def _still(film: BinaryIO) -> BinaryIO | None:
+    try:
+        picture = matroska.first_picture(film)
+    except ValueError as error:
+        log.info("media.undecodable", reason=str(error))
+        return None
+    return BytesIO(picture) if picture else None

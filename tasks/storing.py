@@ -150,7 +150,7 @@ def prepare_all(job: Work, outputs: Sequence[Mapping[str, Any]]) -> list[Asset]:
 
 def prepare_one(job: Work, index: int, output: Mapping[str, Any]) -> Asset:
     with opened(job, output) as file:
-        return media.prepare(
+        asset = media.prepare(
             job.account_id,
             file,
             origin="result",
@@ -162,6 +162,10 @@ def prepare_one(job: Work, index: int, output: Mapping[str, Any]) -> Asset:
             index=index,
             provenance=provenance(job, output),
         )
+        if asset.kind == "video":
+            # Whoever sees the end of a film may ask for its poster at once. Pictures are too many for that.
+            media.add_thumbnail(asset, file)
+        return asset
 
 
 def tell(job: Work, asset: Asset) -> None:

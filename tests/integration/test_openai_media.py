@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import io
 import json
 import struct
 
 import openai
 import pytest
+from PIL import Image
 
 from media.models import Asset
 from tasks.models import Task
@@ -148,6 +150,12 @@ def test_a_film(client, house):
     assert [part.status_code, part.content] == [206, content[2:6]]
     with pytest.raises(openai.NotFoundError):
         client.videos.download_content(film.id, variant="spritesheet")
+    poster = client.videos.download_content(film.id, variant="thumbnail")
+    assert poster.response.headers["Content-Type"] == "image/webp"
+    assert Image.open(io.BytesIO(poster.content)).size == (64, 64)
+    Asset.objects.filter(task_id=task.id).update(thumbnail_key="")
+    with pytest.raises(openai.NotFoundError, match="no poster frame"):
+        client.videos.download_content(film.id, variant="thumbnail")
 
     remixed = client.videos.remix(film.id, prompt="a kite that falls")
     assert [remixed.remixed_from_video_id, remixed.size] == [film.id, "64x64"]

@@ -125,13 +125,13 @@ class VideoContent(VideoDoor):
     def get(self, request: Request, id_: str) -> HttpResponseBase:
         """Download it; ranges are supported."""
         found, variant = self.video(id_), self.query(ContentIn).variant
-        assets = media.Asset.objects.filter(task_id=found.row.id, deleted_at=None, kind="video")
-        asset = assets.order_by("index").first() if found.row.status == Status.SUCCEEDED else None
-        if asset is None or (variant != "video" and not asset.thumbnail_key):
-            raise NotFound(f"This video has no {variant} to show.")
         if variant == "spritesheet":
             raise NotFound("There are no sprite sheets.")
-        file = media.original(asset) if variant == "video" else media.small(asset)
+        assets = media.Asset.objects.filter(task_id=found.row.id, deleted_at=None, kind="video")
+        asset = assets.order_by("index").first() if found.row.status == Status.SUCCEEDED else None
+        if asset is None:
+            raise NotFound("This video is not completed, or was removed.")
+        file = media.original(asset) if variant == "video" else poster(asset)
         return media.serve(file, request.method or "GET", request.headers)
 
 
@@ -177,6 +177,17 @@ def with_defaults(asked: VideoIn, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in chosen and entry and catalogue.accepts(entry, {**known, name: value}):
             chosen[name] = value
     return chosen
+
+
+def poster(asset: media.Asset) -> media.Shown:
+    """Raises NotFound, which says why there is none."""
+    if asset.thumbnail_key:
+        return media.small(asset)
+    if asset.thumbnail_key is None:
+        raise NotFound("The poster frame of this video is not made yet.")
+    raise NotFound(
+        f"This video has no poster frame: it is {asset.content_type}, and frames can be taken from WebM with VP8 only."
+    )
 
 
 def video_id_of(text: str) -> UUID | None:

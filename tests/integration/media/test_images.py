@@ -11,8 +11,10 @@ from PIL import Image
 
 from media import images, services
 from media.models import Asset
+from providers.sandbox.media import webm
 from tests.integration.media.conftest import body_of, local, picture
 from tests.unit.test_media_headers import chunk, frames, gif, png
+from tests.unit.test_media_headers import film as film_of_mp4
 
 REPOSITORY = Path(images.__file__).parent.parent
 
@@ -108,9 +110,29 @@ class TestStored:
     def test_what_cannot_have_one_is_not_tried_again(self, alice):
         broken = services.store(alice.account_id, png(50, 50), origin="upload")
         words = services.store(alice.account_id, b"hello", origin="upload")
-        assert services.make_thumbnails([broken.id, words.id]) == 0
+        film = services.store(alice.account_id, film_of_mp4(), origin="upload")
+        assert services.make_missing_thumbnails() == 0
+        assert Asset.objects.get(id=film.id).thumbnail_key == ""
         assert Asset.objects.get(id=broken.id).thumbnail_key == ""
         assert Asset.objects.get(id=words.id).thumbnail_key is None
+
+    def test_a_film_has_its_first_picture(self, alice, api, client):
+        film = webm(["a kite"], (640, 320), b"digest", seconds=1, fps=2)
+        asset = services.store(alice.account_id, film, origin="upload")
+        assert services.make_missing_thumbnails() == 1
+        shown = api.get(f"/api/v1/assets/{asset.id}").json()
+        assert [shown["width"], shown["height"], shown["duration_seconds"]] == [640, 320, 1]
+        answer = client.get(local(shown["thumbnail_url"]))
+        assert answer.headers["Content-Type"] == "image/webp"
+        assert opened(body_of(answer)).size == (512, 256)
+
+    def test_a_result_that_is_given_up_leaves_no_thumbnail(self, alice, storage_folder):
+        film = io.BytesIO(webm(["a kite"], (64, 32), b"digest", seconds=1, fps=2))
+        asset = services.prepare(alice.account_id, film, origin="result")
+        services.add_thumbnail(asset, film)
+        assert len([path for path in storage_folder.rglob("*") if path.is_file()]) == 2
+        services.discard([asset])
+        assert not [path for path in storage_folder.rglob("*") if path.is_file()]
 
     def test_an_image_gone_in_between_is_left_alone(self, alice, storage_folder):
         asset = services.store(alice.account_id, picture(), origin="upload")
