@@ -133,9 +133,9 @@ def test_a_receiver_that_is_down_hears_it_later_under_the_same_id(alice, receive
         ("/ai/image/task", {"prompt": "x", "user_id": "alice"}, 400),
     ],
 )
-def test_addresses_nobody_may_call(alice, path, body, status):
+def test_addresses_nobody_may_call(db, path, body, status):
     given = {"provider": "sandbox", **body, "callback_url": "http://10.0.0.7/hook"}
-    answer = alice.post(path, given)
+    answer = caller("alice", "tasks").post(path, given)
     assert (answer.status_code, answer.json()["code"]) == (status, "url_not_allowed")
     assert "10.0.0.7" not in answer.content.decode()
 
