@@ -25,7 +25,7 @@ from tasks.drafts import Actor
 from tasks.filters import TaskFilter
 from tasks.models import TERMINAL, Batch, Task, TaskContent
 from tasks.moves import GiveUp, Move, Resend, Settle, error
-from tasks.render import extras, render_task, render_tasks, shown
+from tasks.render import extras, render_task, render_tasks
 from tasks.requests import CloneBody, TaskBody, merge_patch
 from tasks.snapshots import Snapshot
 from tasks.waiting import WaitQuery
@@ -174,11 +174,9 @@ class OneTask(TaskDoor):
 
     def tagged(self, taken: Snapshot) -> Response:
         """The task, or 304 for a client that knows it."""
-        body = shown(taken.plain, admin=self.credential.has("admin"))
-        tag = f'"{body["status"]}-{body["seq"]}-{body["progress"]}"'
-        if knows(self.request.headers.get("If-None-Match", ""), tag):
-            return Response(status=304, headers={"ETag": tag})
-        return Response(body, headers={"ETag": tag})
+        known = self.request.headers.get("If-None-Match", "")
+        body, tag = taken.answer(known, admin=self.credential.has("admin"))
+        return Response(body, 304 if body is None else 200, headers={"ETag": tag})
 
     def delete(self, request: Request, id_: str) -> Response:
         verbs.hide(self.task(id_), by=self.credential.user.name)
@@ -245,12 +243,6 @@ class ResolveTask(TaskDoor):
         task, body = self.task(id_), self.parse(ResolveBody)
         verbs.resolve(task, resolution(task, body))
         return Response(self.shown(task.id))
-
-
-def knows(header: str, tag: str) -> bool:
-    """Is `tag` in an If-None-Match? Compared weakly: a compressed answer carries it as `W/"..."`."""
-    given = {one.strip().removeprefix("W/") for one in header.split(",")}
-    return not given.isdisjoint({tag, "*"})
 
 
 def resolution(task: Task, body: ResolveBody) -> Move:

@@ -14,13 +14,14 @@ from tasks import (
     report_api,
     workflow_api,
 )
+from tasks.glance import at_a_glance
 from tasks.waiting import patient
 
 urlpatterns = [
     path("api/v1/tasks", patient(api.Tasks.as_view())),
     path("api/v1/tasks/cancel", api.CancelTasks.as_view()),
     path("api/v1/tasks/retry", api.RetryTasks.as_view()),
-    path("api/v1/tasks/<str:id_>", patient(api.OneTask.as_view())),
+    path("api/v1/tasks/<str:id_>", at_a_glance(patient(api.OneTask.as_view()))),
     path("api/v1/tasks/<str:id_>/events", patient(event_api.TaskEvents.as_view())),
     path("api/v1/tasks/<str:id_>/cancel", api.CancelTask.as_view()),
     path("api/v1/tasks/<str:id_>/retry", api.RetryTask.as_view()),

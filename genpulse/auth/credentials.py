@@ -44,6 +44,10 @@ class Credential:
         """May act for any user; such credentials are also exempt from rate limits."""
         return bool(self.scopes & {"act_as", "admin"})
 
+    def sees(self, account_id: str) -> bool:
+        """Whether it may see what belongs to that account, when it names nobody."""
+        return self.names_others or str(self.user.account_id) == account_id
+
 
 def credential_of(request: Any) -> Credential | None:
     """What DRF keeps as `request.auth`."""

@@ -4,9 +4,10 @@ The burst equals the limit. While Redis is away requests pass, and it is asked a
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import redis
 import structlog
@@ -50,6 +51,14 @@ class Verdict:
     reset: int
     retry_after: int
 
+    @classmethod
+    def of(cls, limit: int, said: Sequence[int]) -> Self:
+        """What `TAKE` said."""
+        allowed, remaining, full_ms, wait_ms = said
+        return cls(
+            limit, bool(allowed), remaining, -(-full_ms // 1000), max(1, -(-wait_ms // 1000))
+        )
+
     @property
     def headers(self) -> dict[str, str]:
         return {
@@ -70,14 +79,11 @@ def take(bucket: str, limit: int) -> Verdict | None:
     if limit <= 0 or time.monotonic() < _away_until:
         return None
     try:
-        allowed, remaining, full_ms, wait_ms = _script()(keys=[f"gp:rl:{bucket}"], args=[limit])
+        return Verdict.of(limit, _script()(keys=[key_of(bucket)], args=[limit]))
     except redis.RedisError as error:
         _away_until = time.monotonic() + 1
         log.warning("ratelimit.off", error=type(error).__name__)
         return None
-    return Verdict(
-        limit, bool(allowed), remaining, -(-full_ms // 1000), max(1, -(-wait_ms // 1000))
-    )
 
 
 def refuse_over(verdict: Verdict | None) -> None:
@@ -93,6 +99,10 @@ def check_login(address: str) -> None:
     refuse_over(take(f"login:{address}", config.rate_limit_login))
 
 
+def key_of(bucket: str) -> str:
+    return f"gp:rl:{bucket}"
+
+
 def limits(credential: Credential) -> tuple[int, int]:
     """(writes, reads) a minute; 0 = unlimited."""
     if credential.names_others:
@@ -100,16 +110,23 @@ def limits(credential: Credential) -> tuple[int, int]:
     return config.rate_limit_write, config.rate_limit_read
 
 
+def bucket_of(credential: Credential, method: str) -> tuple[str, int]:
+    """What such requests count in, and how many a minute it takes."""
+    writes, reads = limits(credential)
+    kind, limit = ("r", reads) if method in SAFE else ("w", writes)
+    return f"{kind}:{credential.type}:{credential.id}", limit
+
+
 class KeyThrottle(BaseThrottle):
-    """DRF's hook. The verdict stays on the request, so that every answer can carry its headers."""
+    """DRF's hook. The verdict stays on the request, so that every answer can carry its headers; one that is
+    there already counts (`tasks.glance`)."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
         credential = credential_of(request)
         if credential is None or request.method == "OPTIONS":
             return True
-        writes, reads = limits(credential)
-        kind, limit = ("r", reads) if request.method in SAFE else ("w", writes)
-        bucket = f"{kind}:{credential.type}:{credential.id}"
-        verdict = request._request.rate = take(bucket, limit)  # type: ignore[attr-defined]
-        refuse_over(verdict)
+        asked: Any = request._request
+        if getattr(asked, "rate", None) is None:
+            asked.rate = take(*bucket_of(credential, request.method or ""))
+        refuse_over(asked.rate)
         return True

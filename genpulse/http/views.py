@@ -97,7 +97,7 @@ class DoorView(APIView):
         """Whether `visible` would surely show what belongs to the account of user `name`; asks no database."""
         if self._name is not None:
             return self.credential.names_others and self._name == name
-        return self.credential.names_others or str(self.credential.user.account_id) == account_id
+        return self.credential.sees(account_id)
 
     @property
     def body(self) -> dict[str, Any]:
