@@ -120,7 +120,6 @@ class BatchSource:
 
 async def follow(source: Source, *, admin: bool) -> AsyncIterator[str]:
     """The frames of one stream, until its end or until the client goes away."""
-    await waiting.release()
     here, watch = hub(), source.watch()
     deltas, asides = Deltas(here.redis), Asides(here)
     pinged = here.loop.time()

@@ -1,7 +1,7 @@
 """Waiting for the end of a task without holding anything: no thread, no connection, no query of one's own.
 
-A sync view answers at once and may say what the answer should wait for (`hold`); `patient` gives back the request's
-thread and connection, awaits it, and lets the view answer again.
+A sync view answers at once and may say what the answer should wait for (`hold`); `patient` awaits it, and lets the
+view answer again.
 """
 
 import asyncio
@@ -12,8 +12,7 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import close_old_connections
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ConfigDict, Field
@@ -62,19 +61,8 @@ async def answered(response: HttpResponseBase) -> HttpResponseBase:
     held: Held | None = getattr(response, "held", None)
     if held is None:
         return response
-    await release()
     await held.until()
     return await sync_to_async(held.again)()
-
-
-async def release() -> None:
-    """Give back the connection and the thread of this request; what comes later takes new ones."""
-    await sync_to_async(close_old_connections)()
-    context = SyncToAsync.thread_sensitive_context.get(None)
-    if context is not None:
-        executor = SyncToAsync.context_to_thread_executor.pop(context, None)
-        if executor is not None:
-            executor.shutdown(wait=False)
 
 
 async def task_end(task_id: UUID, seconds: float) -> bool:

@@ -8,7 +8,7 @@ from django.http import StreamingHttpResponse
 
 from genpulse.dialects.openai.chunks import DONE, Voice, frame
 from genpulse.events.cursors import START
-from tasks import channels, waiting
+from tasks import channels
 from tasks.deltas import Deltas
 from tasks.events import TASK_ENDS
 from tasks.hub import Watch, hub
@@ -30,7 +30,6 @@ def respond(
 
 async def follow(first: Mapping[str, Any], account_id: UUID, voices: Voices) -> AsyncIterator[str]:
     """Frames until every task has ended, also those whose answer broke off before."""
-    await waiting.release()
     yield frame({name: value for name, value in first.items() if name != "message"})
     here = hub()
     source = BatchSource(UUID(first["batch_id"]), account_id, START)

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from io import SEEK_END
 from typing import IO, Any
 
+from asgiref.sync import ThreadSensitiveContext
 from django.core.handlers.asgi import ASGIHandler
 
 from genpulse.config import config
+from genpulse.http.threads import threads
 
 TOO_LARGE = "genpulse.too_large"  # in the scope: the limit that was passed
 MAX_FILES = 16
@@ -23,8 +25,9 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 class Handler(ASGIHandler):
     """Use it through `genpulse.asgi.application`."""
 
-    async def handle(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
-        await super().handle(scope, Bounded(scope, receive), send)
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
+        async with ThreadSensitiveContext(executor=threads()):
+            await self.handle(scope, Bounded(scope, receive), send)
 
     def create_request(self, scope: Mapping[str, Any], body_file: IO[bytes]) -> Any:
         if not any(name == b"content-length" for name, _ in scope["headers"]):

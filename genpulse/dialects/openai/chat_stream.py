@@ -7,7 +7,7 @@ from django.http import StreamingHttpResponse
 
 from genpulse.dialects.openai.chunks import DONE, Voice
 from genpulse.dialects.openai.leaving import Leaves, background, give_up
-from tasks import channels, waiting
+from tasks import channels
 from tasks.deltas import Deltas
 from tasks.events import TASK_ENDS
 from tasks.hub import Watch, hub
@@ -26,7 +26,6 @@ async def follow(
     task_id: UUID, account_id: UUID, voice: Voice, leaves: Leaves | None
 ) -> AsyncIterator[str]:
     """Frames until the answer is complete, or cannot be; a client that goes away before leaves its task."""
-    await waiting.release()
     here = hub()
     source = TaskSource(task_id, account_id, 0, streamed=True)
     watch, deltas = source.watch(), Deltas(here.redis)

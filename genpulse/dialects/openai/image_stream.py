@@ -7,7 +7,7 @@ from typing import Any
 from django.http import StreamingHttpResponse
 
 from genpulse.dialects.openai.failures import of_end
-from tasks import channels, waiting
+from tasks import channels
 from tasks.events import TASK_ENDS, Stored
 from tasks.hub import hub
 from tasks.models import Status, Task
@@ -25,7 +25,6 @@ def respond(task: Task, completed: Pictures) -> StreamingHttpResponse:
 
 
 async def follow(task: Task, completed: Pictures) -> AsyncIterator[str]:
-    await waiting.release()
     here = hub()
     source = TaskSource(task.id, task.account_id, 0, streamed=False)
     watch, pinged, shown = source.watch(), here.loop.time(), 0
