@@ -92,6 +92,7 @@ def test_whoever_may_not_see_it_is_left_to_the_view(alice, path):
         {"method": "HEAD"},
         {"query": "?wait=1"},
         {"x_genpulse_user": "bob"},
+        {"x_genpulse_user": ""},  # unreadable, and refused
     ],
 )
 def test_special_requests_are_left_to_the_view(alice, path, asked):
