@@ -10,15 +10,15 @@ import base64
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import django
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
+from pytest_django.plugin import blocking_manager_key
 
 from genpulse.embedded import Postgres, Running, Valkey, free_port
 
@@ -33,7 +33,9 @@ settings.load_profile("patient")
 
 HOME = Path(tempfile.mkdtemp(prefix="genpulse-test-"))
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+AT_WORK = {"stack", "web"}  # the fixtures with processes
 servers: list[Running] = []
+stacks: "list[Stack]" = []
 
 
 def start_servers() -> None:
@@ -69,61 +71,90 @@ def pytest_unconfigure() -> None:
 atexit.register(pytest_unconfigure)  # also when the session does not come about
 start_servers()
 
-# Rows that a test with real transactions must leave: those of migrations, and what running processes remember.
-SEEDED = {
-    "wallet_pricerule",
-    "tasks_route",
-    "tasks_chore",
-    "tasks_worker",
-    "tasks_orchestratorlease",
-}
-LEDGER = ("wallet_journal", "wallet_entry")
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that xdist's workers end together; those with processes in a row."""
+    items.sort(key=turn)
+
+
+def turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("acceptance"):
+        return 0
+    fixtures = fixtures_of(item)
+    return 1 if "web" in fixtures else 2 if "stack" in fixtures else 3
+
+
+def fixtures_of(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that asks for no processes meets neither them nor what they have left."""
+    if at_work() and not AT_WORK & fixtures_of(item):
+        send_home(item.config.stash[blocking_manager_key])
+
+
+def at_work() -> bool:
+    return any(stack.processes for stack in stacks)
+
+
+def send_home(blocker: "DjangoDbBlocker") -> None:
+    from django.db import connection
+
+    from tests.emptying import empty
+
+    for stack in stacks:
+        stack.stop()
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        client.flushall()
+    with blocker.unblock():
+        empty(running=False)
+        connection.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ledger_can_be_emptied() -> Iterator[None]:
-    """Tests with real transactions end with TRUNCATE, which the ledger's triggers refuse."""
-    from django.db import OperationalError
-    from django.db.backends.postgresql.operations import DatabaseOperations
+def _emptied_quickly() -> Iterator[None]:
+    from django.test import TransactionTestCase
 
-    flush = DatabaseOperations.sql_flush
+    from tests.emptying import empty
 
-    def sql_flush(self: Any, style: Any, tables: Any, **options: Any) -> list[str]:
-        statements: list[str] = flush(self, style, sorted(set(tables) - SEEDED), **options)
-        ledger = [f"ALTER TABLE {table} {{}} TRIGGER USER" for table in LEDGER]
-        return [
-            *(table.format("DISABLE") for table in ledger),
-            *statements,
-            "DELETE FROM wallet_pricerule WHERE match_value NOT LIKE 'sandbox%'",
-            *(table.format("ENABLE") for table in ledger),
-        ]
-
-    execute = DatabaseOperations.execute_sql_flush
-
-    def execute_sql_flush(self: Any, statements: list[str]) -> None:
-        """Running processes read tables in other orders than TRUNCATE locks them."""
-        for _ in range(9):
-            try:
-                return execute(self, statements)
-            except OperationalError:
-                time.sleep(0.1)
-        return execute(self, statements)
+    def emptied(_: TransactionTestCase) -> None:
+        empty(running=at_work())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DatabaseOperations, "execute_sql_flush", execute_sql_flush)
-        patch.setattr(DatabaseOperations, "sql_flush", sql_flush)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", emptied)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_found_once() -> Iterator[None]:
+    """Every client has a middleware of its own, which looks for all static files."""
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    found: dict[str, object] = {}
+    look = WhiteNoiseMiddleware.add_files_from_finders
+
+    def find(self: WhiteNoiseMiddleware) -> None:
+        if not found:
+            look(self)
+            found.update(self.files)
+        self.files = found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", find)
         yield
 
 
 @pytest.fixture(scope="session")
 def processes(django_db_setup: None, django_db_blocker: "DjangoDbBlocker") -> "Iterator[Stack]":
-    """They start once for all tests that need them: starting costs more than most tests."""
+    """They are shared by the tests that need them: starting costs more than most tests."""
     from tests.integration.stack import Stack
 
     with django_db_blocker.unblock():
-        running = Stack()
-    yield running
-    running.stop()
+        stacks.append(Stack())
+    yield stacks[0]
+    stacks.pop().stop()
 
 
 @pytest.fixture
