@@ -14,17 +14,8 @@ from admin_integrations import fleet
 from admin_integrations.models import Executor
 from admin_integrations.models import Wish as OperatorsWish
 from genpulse.config import config
-from genpulse.dialects.doors import (
-    VIDEO_TYPES,
-    DialectDoor,
-    Wish,
-    error_text,
-    newest,
-    shown,
-    updated_at,
-    urls_of,
-    words_for,
-)
+from genpulse.dialects.doors import VIDEO_TYPES, DialectDoor, Wish, newest, words_for
+from genpulse.dialects.generation_words import WORDS, documents
 from genpulse.errors import (
     BodyTooLarge,
     FieldError,
@@ -40,21 +31,8 @@ from media import services as media
 from providers import registry
 from providers.base import TASK_TYPES
 from tasks import verbs
-from tasks.models import Attempt, Status, Task
+from tasks.models import Task
 
-WORDS: Mapping[Status, str] = {
-    Status.QUEUED: "pending",
-    Status.BLOCKED: "pending",
-    Status.ADMITTED: "pending",
-    Status.RUNNING: "processing",
-    Status.AWAITING: "processing",
-    Status.VERIFYING: "processing",
-    Status.SUCCEEDED: "completed",
-    Status.FAILED: "failed",
-    Status.CANCELED: "failed",
-    Status.EXPIRED: "failed",
-}
-PRIORITIES = {"critical": "high", "default": "normal", "low": "low"}
 COMFY, COZE = "comfy-workflow", "coze-workflow"
 OWN = {"provider", "model", "image", "image_url", "images", "video_url", "audio_url", "size"}
 DAY = 86400
@@ -211,9 +189,6 @@ def uploaded(asset_id: Any) -> dict[str, Any]:
     }
 
 
-# --- From their words to ours
-
-
 def wish_of(body: TaskIn) -> Wish:
     """Raises ValidationFailed naming the field."""
     kind = registry.task_type_of(body.task_type)
@@ -338,68 +313,3 @@ def plain_url(address: str) -> str:
     """Scheme, host, port and path, so that equal servers have equal texts."""
     scheme, found, rest = address.strip().rpartition("://")
     return f"{scheme.lower() if found else 'http'}://{rest.rstrip('/').lower()}"
-
-
-# --- From our words to theirs
-
-
-def documents(tasks: list[Task]) -> list[dict[str, Any]]:
-    """Status documents in the order of `tasks`."""
-    prompts = prompt_ids(tasks)
-    return [
-        document(
-            one.object,
-            one.remembered.get("task_type"),
-            prompts.get(one.row.id),
-        )
-        for one in shown(tasks)
-    ]
-
-
-def prompt_ids(tasks: list[Task]) -> dict[Any, str]:
-    """What ComfyUI calls the tasks it has run."""
-    ran = [task.id for task in tasks if task.provider == "comfyui" and task.finished_at]
-    rows = Attempt.objects.filter(task_id__in=ran, outcome="succeeded") if ran else ()
-    return {row.task_id: row.external_id for row in rows}
-
-
-def document(
-    task: Mapping[str, Any], task_type: str | None = None, prompt_id: str | None = None
-) -> dict[str, Any]:
-    """The status document of a task object."""
-    return {
-        "task_id": task["id"],
-        "status": WORDS[Status(task["status"])],
-        "progress": task["progress"],
-        "result": result(task, prompt_id),
-        "task_type": task_type or task["task_type"],
-        "provider": task["provider"],
-        "priority": PRIORITIES[task["priority"]],
-        "error": error_text(task),
-        "created_at": task["created_at"],
-        "updated_at": updated_at(task),
-    }
-
-
-def result(task: Mapping[str, Any], prompt_id: str | None) -> dict[str, Any] | None:
-    if not task["terminal"]:
-        return None
-    if task["status"] != Status.SUCCEEDED:
-        return {"error": error_text(task)}
-    output = task["output"] or {}
-    found: dict[str, Any] = {"provider": task["provider"]}
-    for kind in ("image", "video", "audio"):
-        urls = urls_of(task, kind)
-        found |= {f"{kind}s": urls, f"{kind}_url": urls[0] if urls else None}
-    found |= {"text": output.get("text"), "assets": output.get("assets", [])}
-    if output.get("data") is not None:
-        found["data"] = output["data"]
-    if prompt_id:
-        found["prompt_id"] = prompt_id
-    return found
-
-
-def called_back(task: dict[str, Any], remembered: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a callback."""
-    prompt = remembered.get("external_id") if task["provider"] == "comfyui" else None
-    return document(task, remembered.get("task_type"), prompt)

@@ -11,6 +11,7 @@ from genpulse.dialects import (
     chat_words,
     envelopes,
     generation,
+    generation_words,
 )
 from genpulse.dialects.openai.leaving import attentive
 from genpulse.http import problems
@@ -24,7 +25,7 @@ for prefix in ("/ai", "/api/v1/ai"):
     problems.register(prefix, "ai", ai_words.envelope)
 
 webhooks.styles |= {
-    "generation": generation.called_back,
+    "generation": generation_words.called_back,
     "chat": chat_words.called_back,
     "ai": ai_words.called_back,
 }

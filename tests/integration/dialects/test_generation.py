@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from admin_integrations import fleet
 from admin_integrations.models import Executor
 from genpulse.config import config
-from genpulse.dialects import generation
+from genpulse.dialects import generation_words
 from media.models import Asset
 from tasks.models import Priority, Status, Task, TaskContent
 from tests.integration.cast import caller
@@ -268,8 +268,8 @@ def test_uploads_are_served_from_the_signed_url(alice):
 
 
 def test_every_status_and_priority_has_its_word():
-    assert set(generation.WORDS) == set(Status)
-    assert len(generation.PRIORITIES) == len(Priority)
+    assert set(generation_words.WORDS) == set(Status)
+    assert len(generation_words.PRIORITIES) == len(Priority)
 
 
 def test_a_story(stack):
