@@ -5,19 +5,13 @@ whoever sends them: claims are made one at a time, and a worker that has sent on
 A later event of the same task and receiver waits until the earlier one was delivered or has failed three times.
 """
 
-import json
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from importlib import import_module
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce, Now
@@ -25,19 +19,16 @@ from django.db.models.functions import Coalesce, Now
 from admin_integrations.vault import VaultError
 from genpulse import sql
 from genpulse.config import config
-from genpulse.errors import UrlNotAllowed
 from genpulse.events.log import NewEvent, append
 from genpulse.http.parsing import render_time
-from media import services as media
 from tasks import publish, webhook_secrets
 from tasks.desk import desk
 from tasks.models import Delivery, WebhookEndpoint
-from tasks.render import signed
+from tasks.webhook_sending import Outcome, Outgoing, send
 
 log = structlog.get_logger(__name__)
 
 FLIGHT = 4
-CALL_SECONDS = 15.0
 LEASE_SECONDS = 45.0
 CHAIN_SECONDS = 20.0  # a worker's thread goes back to other work after this
 RECORD_PATIENCE = 60.0
@@ -46,10 +37,6 @@ LONGEST_RETRY_AFTER = 3600.0
 FAILING_DAYS = 5
 GONE = "The endpoint is disabled or was deleted."
 LAST_TRIES = 30  # kept of a delivery that was sent again and again
-
-Remembered = Mapping[str, Any]
-Style = Callable[[dict[str, Any], Remembered], dict[str, Any]]
-styles: dict[str, Style] = {}  # bodies of other doors, from the task object; filled by dialects
 
 CLAIMABLE = """
   d.status = 'pending' AND d.next_attempt_at <= now() AND (d.lease_until IS NULL OR d.lease_until <= now())
@@ -91,38 +78,6 @@ FROM tasks_taskcontent c WHERE c.task_id = %s
 ONE_CLAIMER = "SELECT pg_try_advisory_xact_lock(hashtext('genpulse.deliver'))"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A delivery in the hands of a job thread, which has no database."""
-
-    id: UUID
-    url: str
-    host: str
-    style: str
-    event_id: str
-    body: dict[str, Any]
-    secrets: list[str]
-    headers: Mapping[str, str]
-    remembered: (
-        Remembered  # what the task's door keeps for its answers, and the vendor's `external_id`
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """`status` None: no answer came. `retry_after` in seconds, as the receiver wishes."""
-
-    status: int | None
-    ms: int
-    error: str = ""
-    retry_after: float = 0.0
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def ok(self) -> bool:
-        return self.status is not None and 200 <= self.status < 300
-
-
 def due() -> int:
     """Claim what is due, within the allowance of each host, and ring a worker for each."""
     with transaction.atomic():
@@ -149,9 +104,6 @@ def run(delivery_id: UUID, attempts: int) -> str:
         more = time.monotonic() < until
         out = ask(lambda: record(one, outcome, more=more)).result(RECORD_PATIENCE)  # noqa: B023 - asked at once
     return f"sent {sent}"
-
-
-# --- With the database
 
 
 def take(delivery_id: UUID, attempts: int) -> Outgoing | None:
@@ -296,75 +248,3 @@ def again(delivery_id: UUID) -> None:
     Delivery.objects.filter(pk=delivery_id, lease_until=None).update(
         status="pending", attempts=0, error="", next_attempt_at=Now(), delivered_at=None
     )
-
-
-# --- Without the database
-
-
-def send(out: Outgoing) -> Outcome:
-    """One POST. Redirects and everything but 2xx are failures."""
-    started = time.monotonic()
-    try:
-        body = json.dumps(styled(out), ensure_ascii=False, separators=(",", ":")).encode()
-        answer = media.guarded_post(out.url, body, headers_of(out, body), CALL_SECONDS)
-    except (UrlNotAllowed, media.FetchError) as problem:
-        return Outcome(status=None, ms=_ms(started), error=str(problem)[:300])
-    except Exception as problem:
-        log.exception("webhook.send", delivery_id=str(out.id))
-        return Outcome(status=None, ms=_ms(started), error=type(problem).__name__)
-    error = "" if 200 <= answer.status < 300 else f"The receiver answered {answer.status}."
-    later = retry_after(answer.headers) if answer.status in {429, 503} else 0.0
-    return Outcome(status=answer.status, ms=_ms(started), error=error, retry_after=later)
-
-
-def _ms(started: float) -> int:
-    return round((time.monotonic() - started) * 1000)
-
-
-def headers_of(out: Outgoing, body: bytes) -> dict[str, str]:
-    now = int(time.time())
-    signatures = [
-        webhook_secrets.signature(secret, out.event_id, now, body) for secret in out.secrets
-    ]
-    return {
-        **out.headers,
-        "Content-Type": "application/json",
-        "User-Agent": "GenPulse-Webhook/1",
-        "webhook-id": out.event_id,
-        "webhook-timestamp": str(now),
-        "webhook-signature": " ".join(signatures),
-    }
-
-
-def styled(out: Outgoing) -> dict[str, Any]:
-    """The body on the wire: ours, or that of the door the task came through."""
-    body = {**out.body, "data": with_urls(out.body["data"])}
-    if out.style == "native":
-        return body
-    if out.style not in styles:
-        import_module(settings.ROOT_URLCONF)  # doors fill the registry when they are imported
-    return styles[out.style](body["data"], out.remembered)
-
-
-def with_urls(data: dict[str, Any]) -> dict[str, Any]:
-    """`data` with fresh URLs for the assets of tasks, of the tasks of a batch, and of asset events."""
-    if data.get("object") == "task":
-        return {**data, "output": signed(data["output"])}
-    if data.get("object") == "batch":
-        children = [{**child, "output": signed(child["output"])} for child in data["tasks"]]
-        return {**data, "tasks": children}
-    asset = data.get("asset")
-    if isinstance(asset, dict) and "key" in asset:
-        return {**data, "asset": media.with_url(asset)}
-    return data
-
-
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds, from a number or an HTTP date; 0 for anything else."""
-    text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
-    if text.strip().isascii() and text.strip().isdigit():
-        return float(text.strip()[:9])
-    try:
-        return max((parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
-        return 0.0

@@ -15,7 +15,7 @@ from genpulse.dialects import (
 )
 from genpulse.dialects.openai.leaving import attentive
 from genpulse.http import problems
-from tasks import webhooks
+from tasks import webhook_sending
 from tasks.waiting import patient
 
 for prefix in ("/task", "/handlers", "/storage"):
@@ -24,7 +24,7 @@ problems.register("/v1", "chat", envelopes.plain)
 for prefix in ("/ai", "/api/v1/ai"):
     problems.register(prefix, "ai", ai_words.envelope)
 
-webhooks.styles |= {
+webhook_sending.styles |= {
     "generation": generation_words.called_back,
     "chat": chat_words.called_back,
     "ai": ai_words.called_back,

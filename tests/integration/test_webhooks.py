@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from genpulse.config import config
 from genpulse.events.log import NewEvent, append
-from tasks import webhook_secrets, webhooks
+from tasks import webhook_secrets, webhook_sending, webhooks
 from tasks.models import Delivery, WebhookEndpoint
 from tests.integration.cast import caller
 from tests.integration.receiver import receiving
@@ -253,9 +253,9 @@ def test_when_the_next_try_is(settings, monkeypatch):
     assert 86400 * 0.9 <= webhooks.wait(10, 0) <= 86400 * 1.1
     assert webhooks.wait(1, 120) == 120
     assert webhooks.wait(1, 10**6) == 3600
-    assert webhooks.retry_after({"retry-after": "17"}) == 17
-    assert webhooks.retry_after({"Retry-After": "nonsense"}) == 0
-    assert webhooks.retry_after({}) == 0
+    assert webhook_sending.retry_after({"retry-after": "17"}) == 17
+    assert webhook_sending.retry_after({"Retry-After": "nonsense"}) == 0
+    assert webhook_sending.retry_after({}) == 0
 
 
 def test_the_signature_of_the_public_description():
