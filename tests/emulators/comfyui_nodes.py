@@ -86,80 +86,84 @@ IMAGE = {"images": ("IMAGE",)}
 PREFIX = {"filename_prefix": ("STRING", {"default": "ComfyUI"})}
 
 
+PLAIN: dict[str, Node] = {  # the classes that take no files
+    "EmptyImage": Node(
+        {"width": EDGE, "height": EDGE, "batch_size": EDGE, "color": INT},
+        ("IMAGE",),
+        _empty_images,
+    ),
+    "ImageInvert": Node({"image": ("IMAGE",)}, ("IMAGE",), lambda i: (i["image"],)),
+    "SaveImage": Node(IMAGE | PREFIX, (), _save_images("output"), output_node=True),
+    "PreviewImage": Node(IMAGE, (), _save_images("temp"), output_node=True),
+    "VHS_VideoCombine": Node(
+        IMAGE | {"frame_rate": FLOAT} | PREFIX, (), _save_video, output_node=True
+    ),
+    "SaveWEBM": Node(IMAGE | PREFIX, (), _save_webm, output_node=True),
+    "SaveLatent": Node(
+        {"samples": ("LATENT",)} | PREFIX,
+        (),
+        lambda _: (Saved("latents", "output", ".latent", b"latent"),),
+        output_node=True,
+    ),
+    "EmptyAudio": Node({"duration": FLOAT}, ("AUDIO",), lambda i: (i["duration"],)),
+    "SaveAudio": Node(
+        {"audio": ("AUDIO",)} | PREFIX,
+        (),
+        lambda _: (Saved("audio", "output", ".flac", b"fLaC\x00\x00"),),
+        output_node=True,
+    ),
+    "StringConcatenate": Node(
+        {"string_a": TEXT, "string_b": TEXT, "delimiter": TEXT},
+        ("STRING",),
+        lambda i: (i["delimiter"].join((i["string_a"], i["string_b"])),),
+    ),
+    "PreviewAny": Node({"source": ("*",)}, (), lambda i: (str(i["source"]),), output_node=True),
+    "ImageUpscaleWithModel": Node(
+        {"upscale_model": ("UPSCALE_MODEL",), "image": ("IMAGE",)},
+        ("IMAGE",),
+        lambda i: (i["image"],),
+    ),
+    "CLIPTextEncode": Node(
+        {"text": TEXT, "clip": ("CLIP",)}, ("CONDITIONING",), lambda i: (i["text"],)
+    ),
+    "EmptyLatentImage": Node(
+        {"width": EDGE, "height": EDGE, "batch_size": EDGE}, ("LATENT",), lambda i: (i,)
+    ),
+    "KSampler": Node(
+        {
+            "model": ("MODEL",),
+            "seed": INT,
+            "steps": ("INT", {"min": 1, "max": 10000}),
+            "cfg": FLOAT,
+            "sampler_name": (SAMPLERS, {}),
+            "scheduler": (["normal", "karras"], {}),
+            "positive": ("CONDITIONING",),
+            "negative": ("CONDITIONING",),
+            "latent_image": ("LATENT",),
+            "denoise": FLOAT,
+        },
+        ("LATENT",),
+        _sample,
+        steps="steps",
+    ),
+    "VAEDecode": Node({"samples": ("LATENT",), "vae": ("VAE",)}, ("IMAGE",), _decode),
+}
+
+
 def registry(files: dict[str, list[str]]) -> dict[str, Node]:
     """Every class. `files`: model files by folder, and the uploads under `input`."""
     checkpoint = {"ckpt_name": (files["checkpoints"], {"tooltip": "legacy list"})}
     upscaler = {"model_name": ("COMBO", {"options": files["upscale_models"]})}  # not validated
-    return {
-        "EmptyImage": Node(
-            {"width": EDGE, "height": EDGE, "batch_size": EDGE, "color": INT},
-            ("IMAGE",),
-            _empty_images,
-        ),
-        "ImageInvert": Node({"image": ("IMAGE",)}, ("IMAGE",), lambda i: (i["image"],)),
+    return PLAIN | {
         "LoadImage": Node(
             {"image": (sorted(files["input"]), {"image_upload": True})},
             ("IMAGE", "MASK"),
             lambda _: ([Picture(8, 8, 255)], None),
         ),
-        "SaveImage": Node(IMAGE | PREFIX, (), _save_images("output"), output_node=True),
-        "PreviewImage": Node(IMAGE, (), _save_images("temp"), output_node=True),
-        "VHS_VideoCombine": Node(
-            IMAGE | {"frame_rate": FLOAT} | PREFIX, (), _save_video, output_node=True
-        ),
-        "SaveWEBM": Node(IMAGE | PREFIX, (), _save_webm, output_node=True),
-        "SaveLatent": Node(
-            {"samples": ("LATENT",)} | PREFIX,
-            (),
-            lambda _: (Saved("latents", "output", ".latent", b"latent"),),
-            output_node=True,
-        ),
-        "EmptyAudio": Node({"duration": FLOAT}, ("AUDIO",), lambda i: (i["duration"],)),
-        "SaveAudio": Node(
-            {"audio": ("AUDIO",)} | PREFIX,
-            (),
-            lambda _: (Saved("audio", "output", ".flac", b"fLaC\x00\x00"),),
-            output_node=True,
-        ),
-        "StringConcatenate": Node(
-            {"string_a": TEXT, "string_b": TEXT, "delimiter": TEXT},
-            ("STRING",),
-            lambda i: (i["delimiter"].join((i["string_a"], i["string_b"])),),
-        ),
-        "PreviewAny": Node({"source": ("*",)}, (), lambda i: (str(i["source"]),), output_node=True),
         "CheckpointLoaderSimple": Node(
             checkpoint, ("MODEL", "CLIP", "VAE"), lambda i: (i["ckpt_name"],) * 3
         ),
         "UpscaleModelLoader": Node(upscaler, ("UPSCALE_MODEL",), lambda i: (i["model_name"],)),
-        "ImageUpscaleWithModel": Node(
-            {"upscale_model": ("UPSCALE_MODEL",), "image": ("IMAGE",)},
-            ("IMAGE",),
-            lambda i: (i["image"],),
-        ),
-        "CLIPTextEncode": Node(
-            {"text": TEXT, "clip": ("CLIP",)}, ("CONDITIONING",), lambda i: (i["text"],)
-        ),
-        "EmptyLatentImage": Node(
-            {"width": EDGE, "height": EDGE, "batch_size": EDGE}, ("LATENT",), lambda i: (i,)
-        ),
-        "KSampler": Node(
-            {
-                "model": ("MODEL",),
-                "seed": INT,
-                "steps": ("INT", {"min": 1, "max": 10000}),
-                "cfg": FLOAT,
-                "sampler_name": (SAMPLERS, {}),
-                "scheduler": (["normal", "karras"], {}),
-                "positive": ("CONDITIONING",),
-                "negative": ("CONDITIONING",),
-                "latent_image": ("LATENT",),
-                "denoise": FLOAT,
-            },
-            ("LATENT",),
-            _sample,
-            steps="steps",
-        ),
-        "VAEDecode": Node({"samples": ("LATENT",), "vae": ("VAE",)}, ("IMAGE",), _decode),
     }
 
 
