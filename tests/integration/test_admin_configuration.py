@@ -25,8 +25,7 @@ AT = "/admin/admin_integrations"
 
 
 @pytest.fixture
-def client(settings, clean_redis):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def client(clean_redis):
     root = services.create_user("root", role="admin", password="long enough")
     client = Client()
     client.get(login.one_time_login_url(root).removeprefix(config.base_url))

@@ -13,22 +13,9 @@ from genpulse.config import config
 from genpulse.ids import new_id
 from tests.integration.cast import Caller, caller, nobody
 from tests.integration.crowd import at_once
+from tests.integration.entrance import PASSWORD, WHO, refused
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.integration.doors")]
-WHO = "/api/v1/who"
-PASSWORD = "correct horse battery"
-
-
-def refused(headers: dict[str, str]) -> tuple[int, str]:
-    answer = Caller(headers).get(WHO)
-    if answer.status_code == 401:
-        assert answer["WWW-Authenticate"] == "Bearer"
-    return answer.status_code, answer.json().get("code", "")
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

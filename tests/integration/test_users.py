@@ -10,13 +10,8 @@ from genpulse.ids import new_id
 from tests.integration.cast import Caller, caller, nobody
 from wallet.services import balance
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clean_redis")]
 KEYS, USERS, ME = "/api/v1/keys", "/api/v1/users", "/api/v1/me"
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings, clean_redis):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ def storage_folder(tmp_path, monkeypatch, settings):
     folder = tmp_path / "assets"
     monkeypatch.setattr(config, "storage_local_path", folder)
     settings.ROOT_URLCONF = "media.urls"
-    settings.WHITENOISE_USE_FINDERS = False  # every new client would look for all static files
     return folder
 
 
