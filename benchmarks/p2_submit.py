@@ -3,16 +3,14 @@
 The baseline is `/row` of `benchmarks.small` on the same server. Runs alternate; only the web processes run.
 """
 
-import argparse
 import statistics
-import sys
 from functools import partial
 
 from benchmarks import cast, small
 from benchmarks.client import Load, Wanted, load
-from benchmarks.ground import Ground, await_answer, started
+from benchmarks.ground import Ground
 from benchmarks.report import percentile, report
-from genpulse.embedded import free_port
+from benchmarks.turns import asked_for, by_turns, small_beside
 
 CONNECTIONS = 32
 
@@ -23,28 +21,20 @@ def submit(key: str, run: int, number: int) -> Wanted:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
+    options = asked_for(__doc__)
     with Ground() as ground:
         key = cast.key_of("bench")
         cast.executor()
         small.make_table()
-        port = free_port()
-        base = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "benchmarks.small", str(port)]
         row = Wanted("POST", "/row", cast.headers(key), cast.text_task(latency=0))
         measure = partial(load, connections=CONNECTIONS, status=201)
-        with ground.processes("web"), started([command]):
-            await_answer(f"{base}/empty")
-            ours: list[Load] = []
-            theirs: list[Load] = []
-            for run in range(-1, options.runs):  # the first one warms up and does not count
-                seconds = options.seconds if run >= 0 else min(options.seconds, 2)
-                ours.append(measure(ground.base, partial(submit, key, run), seconds=seconds))
-                theirs.append(measure(base, lambda _: row, seconds=seconds))
-        conclude(ours[1:], theirs[1:])
+        with small_beside(ground) as base:
+            measured = by_turns(
+                options,
+                lambda run, took: measure(ground.base, partial(submit, key, run), seconds=took),
+                lambda took: measure(base, lambda _: row, seconds=took),
+            )
+        conclude(*measured)
 
 
 def conclude(ours: list[Load], theirs: list[Load]) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from django.db import transaction
 from django.utils import timezone
 
@@ -138,3 +139,18 @@ def ask(who: Caller, task: dict[str, Any], what: str = "") -> Any:
     """The task, or `what` below it, as it is now."""
     insight.forget()
     return who.get(f"{TASKS}/{task['id']}{what}").json()
+
+
+@pytest.fixture
+def floor(db: None) -> Floor:
+    return Floor()
+
+
+@pytest.fixture
+def root(db: None) -> Caller:
+    return caller("root", "admin")
+
+
+@pytest.fixture
+def alice(db: None) -> Caller:
+    return rich("alice")

@@ -1,13 +1,15 @@
 """The official client, at home in a GenPulse of the tests."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from tasks.models import Task
 from tests.integration.listeners import Remote, rich
-from tests.integration.stack import eventually
+from tests.integration.stack import eventually, sandbox
 
 HELLO: list[Any] = [{"role": "user", "content": "one two three"}]
 SAID = "[sandbox] sandbox-text: one two three"
@@ -33,6 +35,18 @@ class House:
 
     def eager(self, **more: Any) -> AsyncOpenAI:
         return AsyncOpenAI(**self.options, **more)
+
+
+@pytest.fixture
+def house(web: str) -> House:
+    sandbox(slots=64)
+    return House.of(web)
+
+
+@pytest.fixture
+def client(house: House) -> Iterator[OpenAI]:
+    with house.client(max_retries=0) as made:
+        yield made
 
 
 def sandboxed(**controls: Any) -> dict[str, Any]:

@@ -13,14 +13,10 @@ from genpulse import sql
 from genpulse.auth import services as people
 from tasks import admission
 from tasks.models import Attempt, Task, Worker
-from tests.integration.floor import Floor
+from tests.integration.floor import floor
 
+__all__ = ["floor"]
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def floor(db):
-    return Floor()
 
 
 def test_one_heavy_tenant_takes_no_more_than_its_share(floor):

@@ -15,27 +15,16 @@ from genpulse.ids import new_id
 from tasks.hub import Hub
 from tasks.models import Status, Task
 from tests.integration.listeners import Remote
-from tests.integration.openai_client import HELLO, SAID, House, ended, sandboxed
-from tests.integration.stack import eventually, sandbox
+from tests.integration.openai_client import HELLO, SAID, client, ended, house, sandboxed
+from tests.integration.stack import eventually
 from wallet import services as wallet
 
+__all__ = ["client", "house"]
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
     for name in ("fly", "land")
 ]
 CROWD = 100  # streams at the same time
-
-
-@pytest.fixture
-def house(web):
-    sandbox(slots=64)
-    return House.of(web)
-
-
-@pytest.fixture
-def client(house):
-    with house.client(max_retries=0) as made:
-        yield made
 
 
 def ask(client, body=None, **fields):

@@ -12,24 +12,12 @@ from PIL import Image
 
 from media.models import Asset
 from tasks.models import Task
-from tests.integration.openai_client import HELLO, House, sandboxed
-from tests.integration.stack import sandbox
+from tests.integration.openai_client import HELLO, House, client, house, sandboxed
 
+__all__ = ["client", "house"]
 PNG = b"\x89PNG\r\n\x1a\n"
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API")  # their servers' end, not ours
 SMALL = {"model": "sandbox-image", "prompt": "a red kite", "size": "64x48"}
-
-
-@pytest.fixture
-def house(web):
-    sandbox(slots=16)
-    return House.of(web)
-
-
-@pytest.fixture
-def client(house):
-    with house.client(max_retries=0) as made:
-        yield made
 
 
 def test_images(client, house):

@@ -12,25 +12,22 @@ from genpulse.ids import new_id
 from tasks import insight
 from tasks.models import Attempt, Task
 from tests.integration.cast import caller
-from tests.integration.floor import GOOD, QUEUES, TASKS, Floor, ask, rich, submit
+from tests.integration.floor import (
+    GOOD,
+    QUEUES,
+    TASKS,
+    Floor,
+    alice,
+    ask,
+    floor,
+    rich,
+    root,
+    submit,
+)
 from wallet import services as wallet
 
+__all__ = ["alice", "floor", "root"]
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def floor(db):
-    return Floor()
-
-
-@pytest.fixture
-def root(db):
-    return caller("root", "admin")
-
-
-@pytest.fixture
-def alice(db):
-    return rich("alice")
 
 
 # A task's place

@@ -11,25 +11,11 @@ from genpulse.events.models import Event
 from tasks import audit, insight, timers
 from tasks.models import Attempt, DeadLetter, Task
 from tests.integration.cast import caller
-from tests.integration.floor import GOOD, QUEUES, TASKS, Floor, ask, rich, submit
+from tests.integration.floor import GOOD, QUEUES, TASKS, alice, ask, floor, rich, root, submit
 from wallet import services as wallet
 
+__all__ = ["alice", "floor", "root"]
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def floor(db):
-    return Floor()
-
-
-@pytest.fixture
-def root(db):
-    return caller("root", "admin")
-
-
-@pytest.fixture
-def alice(db):
-    return rich("alice")
 
 
 def queue_of(root, family="sandbox"):

@@ -13,16 +13,12 @@ from admin_integrations.models import Cooldown, Credential
 from genpulse.events.models import Event
 from tasks.models import Attempt, Task
 from tests.integration.cast import caller
-from tests.integration.floor import Floor
+from tests.integration.floor import floor
 from tests.integration.providers.comfy_calls import DIFFUSION, node
 
+__all__ = ["floor"]
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def floor(db):
-    return Floor()
 
 
 def places(**where):
