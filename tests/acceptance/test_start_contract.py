@@ -20,7 +20,7 @@ import pytest
 
 from genpulse.embedded.system import free_port, wait_until
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 Answer = subprocess.CompletedProcess[str]
 Command = Callable[..., Answer]
