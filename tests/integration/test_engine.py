@@ -126,7 +126,9 @@ def test_a_race_has_one_winner(alice, stack):
 
 def test_a_killed_worker_loses_nothing(alice, stack):
     stack.start("worker-2")
-    tasks = [submit(alice, sandbox={"latency": 0.5})["id"] for _ in range(30)]
+    body = {"model": "sandbox-text", "input": {"prompt": "x", "sandbox": {"latency": 0.5}}}
+    batch = alice.post("/api/v1/batches", {**body, "items": [{}] * 30}).json()
+    tasks = [task["id"] for task in batch["tasks"]]
     eventually(lambda: Task.objects.filter(status="running").count() >= 4)
     stack.restart("worker")
     done = all_ended(tasks)
