@@ -93,6 +93,7 @@ class Feed:
         self._told: dict[str, set[Reader]] = defaultdict(set)  # who has all of a task's deltas
         self._floor = LARGEST
         self._seen: set[int] = set()
+        self._watch = Watch(EVERYTHING)
         self.running = asyncio.create_task(self._run(), context=Context())
 
     def forget(self, reader: Reader) -> None:
@@ -101,7 +102,7 @@ class Feed:
             told.discard(reader)
 
     async def _run(self) -> None:
-        watch = Watch(EVERYTHING)
+        watch = self._watch
         heard = [channels.stored(self.owner)]
         if self.owner is not None:
             heard.append(channels.passing(self.owner))
@@ -118,18 +119,26 @@ class Feed:
                     log.exception("feed.failed")
 
     async def _news(self) -> list[Stored]:
-        only = [reader.only(self.owner) for reader in self.readers]
-        wanted = None if None in only else frozenset().union(*(ids or () for ids in only))
+        wanted = self._wanted()
         news = await self.hub.owner_events.load(
             Line(owner=self.owner, floor=self._floor, only=wanted)
         )
         if news is None:
             return []
         fresh = [event for event in news.events if event.id not in self._seen]
-        self._floor = news.floor
-        self._seen = {event.id for event in news.events if event.xid >= news.floor}
+        if self._wanted() == wanted:
+            self._floor = news.floor
+        else:  # somebody came meanwhile whose events may have been left out
+            self._floor = min(self._floor, news.floor)
+            self._watch.ring()
+        self._seen = {event.id for event in news.events if event.xid >= self._floor}
         self.started.set()
         return fresh
+
+    def _wanted(self) -> frozenset[UUID] | None:
+        """The tasks and batches somebody listens to; None: everything."""
+        only = [reader.only(self.owner) for reader in self.readers]
+        return None if None in only else frozenset().union(*(ids or () for ids in only))
 
     def _named(self) -> tuple[set[UUID], set[UUID]]:
         """Tasks and batches with a channel of their own; of others no places are told."""
