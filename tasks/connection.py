@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 import structlog
+from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from redis.exceptions import RedisError
 
@@ -18,8 +19,8 @@ from tasks import events, feeds, grants
 from tasks.events import Stored
 from tasks.feeds import Shown
 from tasks.grants import Grant
-from tasks.hub import EVERYTHING, Watch, hub
-from tasks.sockets import Outbox
+from tasks.hub import hub
+from tasks.sockets import MOST_WAITING, Outbox
 
 log = structlog.get_logger(__name__)
 MOST_BYTES = 64 << 10
@@ -52,7 +53,7 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
     async def hear(self, text: str) -> None:
         """The client said something. Raises ValueError for what is no message, Refused."""
 
-    async def beat(self, count: int) -> None:
+    def beat(self, count: int) -> None:
         """Once a second while access is given."""
 
     def wants(self, owner: UUID | None, kind: str, task: str | None, batch: str | None) -> bool:
@@ -81,7 +82,9 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         self.hub, self.outbox = hub(), Outbox()
         self.joined: set[UUID | None] = set()
         self.held: list[tuple[UUID | None, Shown]] | None = None  # while a replay runs
-        self.tasks: list[asyncio.Task[None]] = []
+        self.overrun = False  # more came than is held: the replay goes on, from `ahead`
+        self.beats = 0
+        self.tasks: set[asyncio.Task[object]] = set()
         headers = {
             name.decode().lower(): value.decode("latin-1") for name, value in self.scope["headers"]
         }
@@ -100,9 +103,15 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         await self.accept()
         await self.begin()
         self.start(self._send_forever())
-        self.start(self._beat_forever())
+        self.hub.guests.add(self)
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """As the base, without its trip to a thread: nothing here has a connection to the database."""
+        await getattr(self, get_handler_name(message))(message)
 
     async def disconnect(self, code: int) -> None:
+        self.hub.guests.discard(self)
+        self.outbox.close(NORMAL, "")
         for task in self.tasks:
             task.cancel()
         for owner in self.joined:
@@ -129,17 +138,13 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         except OSError:  # the client has gone; `disconnect` follows
             self.outbox.close(NORMAL, "")
 
-    async def _beat_forever(self) -> None:
-        """Every second: is access still given?"""
-        watch, beats = Watch(EVERYTHING), 0
-        with self.hub.hearing(watch, names.IDLE):
-            while True:
-                await watch.woken()
-                if await self.hub.access.load(self.given) is False:
-                    self.outbox.close(REVOKED, "access ended")
-                    return
-                beats += 1
-                await self.beat(beats)
+    def look(self, granted: bool | None) -> None:
+        """See `tasks.hub.Guest`."""
+        if granted is False:
+            self.outbox.close(REVOKED, "access ended")
+            return
+        self.beats += 1
+        self.beat(self.beats)
 
     # What feeds offer
 
@@ -153,7 +158,9 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
 
     def offer(self, owner: UUID | None, event: Shown) -> None:
         if self.held is not None and event.stored:
-            self.held.append((owner, event))
+            self.overrun = self.overrun or len(self.held) >= MOST_WAITING
+            if not self.overrun:
+                self.held.append((owner, event))
             return
         item = self.item_of(owner, event)
         if item is not None:
@@ -161,15 +168,30 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
 
     # What was missed
 
-    async def hold_back(self, replay: Coroutine[Any, Any, T]) -> T:
-        """Live events wait meanwhile, so that those of one task stay in order."""
-        self.held = self.held or []
+    async def hold(self) -> None:
+        """From now on live events wait."""
+        if self.held is None:
+            self.ahead = await self.now()
+            self.held = []
+
+    async def hold_back(self, replay: Coroutine[Any, Any, int] | None = None) -> int:
+        """Live events wait meanwhile, so that those of one task stay in order; how many were sent."""
+        await self.hold()
         try:
-            return await replay
+            count = await replay if replay else 0
+            while self.overrun:
+                place, self.ahead = self.ahead, await self.now()
+                self.overrun, self.held = False, []
+                count += await self._replay_all(place.xid)
+            return count
         finally:
-            held, self.held = self.held, None
-            for owner, event in held:
-                self.offer(owner, event)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """What was held goes its way."""
+        held, self.held, self.overrun = self.held or [], None, False
+        for owner, event in held:
+            self.offer(owner, event)
 
     async def replay(self, text: str) -> int:
         """Everything after a cursor, of all that was joined; how many were sent. Raises Refused."""
@@ -179,14 +201,17 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
             raise Refused("bad_message", "This is no cursor.") from None
         if cursor.expired or cursor.floor > (await self.now()).xid:  # of a database since replaced
             raise Refused("cursor_expired", "Events behind this cursor are not kept any more.")
-        return sum([await self._replay_owner(owner, cursor.floor) for owner in self.joined])
+        return await self._replay_all(cursor.floor)
+
+    async def _replay_all(self, floor: int) -> int:
+        return sum([await self._replay_owner(owner, floor) for owner in list(self.joined)])
 
     async def _replay_owner(self, owner: UUID | None, floor: int) -> int:
         place, count = (floor, 0), 0
         while True:
             found = await self.ask(lambda at=place: events.replay(owner, *at))  # type: ignore[misc]
             count += await self.send_stored(owner, found)
-            if len(found) < events.MOST:
+            if len(found) < events.MOST or self.outbox.end:
                 return count
             place = (found[-1].xid, found[-1].id)
 
@@ -214,8 +239,10 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         found = parse_qs(self.scope["query_string"].decode("latin-1"))
         return {name: values[0] for name, values in found.items()}
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        self.tasks.append(asyncio.create_task(work))
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def now(self) -> Cursor:
         return await self.ask(cursors.now)

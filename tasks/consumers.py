@@ -1,5 +1,6 @@
 """`/ws/events`: live events over a WebSocket."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,7 @@ from tasks.sockets import (
 )
 
 HEARTBEAT = 20
+RESUMED_IN = 0.2  # seconds a client that has just subscribed has to say what it missed
 QUEUES_EVERY = 2
 ACTIONS: dict[str, type[BaseModel]] = {
     "subscribe": Subscribe,
@@ -38,10 +40,18 @@ class EventSocket(Connection):
 
     async def begin(self) -> None:
         self.subscriptions = Subscriptions()
+        self.pause: asyncio.TimerHandle | None = None
         cursor = await self.now()
         self.say("hello", user=self.given.name, cursor=str(cursor), heartbeat=HEARTBEAT)
 
     async def hear(self, text: str) -> None:
+        if self.pause is not None:
+            self.pause.cancel()
+        await self._hear(text)
+        if self.pause is not None and self.held is not None:
+            self.pause = self.hub.loop.call_later(RESUMED_IN, self._go_on)
+
+    async def _hear(self, text: str) -> None:
         given: Any = None
         try:
             given = json.loads(text)
@@ -51,14 +61,17 @@ class EventSocket(Connection):
         except Refused as refused:
             self._error(refused.code, str(refused), given)
 
-    async def beat(self, count: int) -> None:
+    def beat(self, count: int) -> None:
         """Heartbeats, and what queues look like."""
         if count % HEARTBEAT == 0:
             self.say("heartbeat")
-        if count % QUEUES_EVERY == 0:
-            for family in self.subscriptions.families:
-                queue = await self.hub.queues.load(family)
-                self.say("queue", channel=f"queue:{family}", queue=queue)
+        if count % QUEUES_EVERY == 0 and self.subscriptions.families:
+            self.start(self._tell_queues())
+
+    async def _tell_queues(self) -> None:
+        for family in self.subscriptions.families:
+            queue = await self.hub.queues.load(family)
+            self.say("queue", channel=f"queue:{family}", queue=queue)
 
     async def _act(self, message: BaseModel) -> None:
         if isinstance(message, Subscribe):
@@ -79,10 +92,18 @@ class EventSocket(Connection):
         found = await self.ask(lambda: found_channels(self.given, message.channels))
         if found is None:
             raise Refused("not_found", "No such channel.")
+        if not self.subscriptions.channels:  # live events must not overtake what was missed
+            await self.hold()
+            self.pause = self.hub.loop.call_later(RESUMED_IN, self._go_on)
         self.subscriptions.add(found, message.events)
         for owner in self.subscriptions.owners - self.joined:
             await self.join(owner)
         self.say("subscribed", id=message.id, channels=[channel.name for channel in found])
+
+    def _go_on(self) -> None:
+        """Nothing is asked for: what happened meanwhile is told."""
+        self.pause = None
+        self.start(self.hold_back())
 
     def _unsubscribe(self, message: Unsubscribe) -> None:
         for name in message.channels:
@@ -94,13 +115,12 @@ class EventSocket(Connection):
     async def _resume(self, message: Resume) -> None:
         if (message.cursor is None) == (message.tasks is None):
             raise Refused("bad_message", "Give a cursor or tasks.")
-        # Taken first: what commits during the replay comes again after a resume from here.
-        cursor = await self.now()
         if message.cursor is not None:
             count = await self.hold_back(self.replay(message.cursor))
         else:
             count = await self.hold_back(self._replay_tasks(message.tasks or {}))
-        self.say("resumed", id=message.id, cursor=str(cursor), replayed=count)
+        # What commits during the replay comes again after a resume from here.
+        self.say("resumed", id=message.id, cursor=str(self.ahead), replayed=count)
 
     async def _replay_tasks(self, tasks: dict[str, int]) -> int:
         ids = {id_: seq for text, seq in tasks.items() if (id_ := parse_id(text)) and seq >= 0}

@@ -7,11 +7,14 @@ a second and nothing else. Readers hold neither a thread nor a connection.
 
 import asyncio
 import json
-from collections import Counter, deque
+import threading
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -32,11 +35,22 @@ log = structlog.get_logger(__name__)
 WINDOW = 0.01
 TICK = 1.0
 REDIS_PAUSE = 0.5
+KEPT_OPEN = 60.0  # seconds an unused connection to the database is trusted
 ANSWERED_IN = 1.0  # seconds other web processes have to say that they wait for a task
 ASKS = "asks"
 EVERYTHING = ""  # the topic of those who want all bells of a channel
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class Guest(Protocol):
+    """Somebody who is connected for long."""
+
+    @property
+    def given(self) -> grants.Grant: ...
+
+    def look(self, granted: bool | None) -> None:
+        """Once a second. False: access has ended; None: the database cannot be asked now."""
 
 
 class Listener(Protocol):
@@ -85,21 +99,25 @@ class Threads:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="hub")
+        self._used = threading.local()
 
     async def ask(self, question: Callable[[], V]) -> V | None:
         """Its answer; None when the database cannot be asked now."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._answer, question)
 
-    @staticmethod
-    def _answer(question: Callable[[], V]) -> V | None:
+    def _answer(self, question: Callable[[], V]) -> V | None:
+        """Each thread keeps its connection while it is asked again and again."""
+        if time.monotonic() - getattr(self._used, "at", 0) > KEPT_OPEN:
+            connection.close()
         try:
             return question()
         except DatabaseError as error:
             log.warning("hub.database", error=type(error).__name__)
+            connection.close()
             return None
         finally:
-            connection.close()
+            self._used.at = time.monotonic()
 
 
 class Loader(Generic[K, V]):
@@ -107,20 +125,31 @@ class Loader(Generic[K, V]):
 
     def __init__(self, read: Callable[[Collection[K]], Mapping[K, V]], threads: Threads) -> None:
         self._read, self._threads = read, threads
-        self._keys: set[K] = set()
-        self._next: asyncio.Task[Mapping[K, V]] | None = None
+        self._asked: dict[K, list[asyncio.Future[V | None]]] = defaultdict(list)
+        self._running: set[asyncio.Task[None]] = set()
 
     async def load(self, key: K) -> V | None:
         """None: there is no such thing, or the database cannot be asked now."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._soon(), context=Context())
-        self._keys.add(key)
-        return (await asyncio.shield(self._next)).get(key)
+        if not self._asked:
+            task = asyncio.create_task(self._soon(), context=Context())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        self._asked[key].append(answer)
+        return await answer
 
-    async def _soon(self) -> Mapping[K, V]:
+    async def _soon(self) -> None:
         await asyncio.sleep(WINDOW)
-        keys, self._keys, self._next = self._keys, set(), None
-        return await self._threads.ask(lambda: self._read(keys)) or {}
+        asked, self._asked = self._asked, defaultdict(list)
+        found: Mapping[K, V] = {}
+        try:
+            found = await self._threads.ask(lambda: self._read(asked.keys())) or {}
+        except Exception:
+            log.exception("hub.unread")
+        for key, answers in asked.items():
+            for answer in answers:
+                if not answer.done():  # its reader may have gone
+                    answer.set_result(found.get(key))
 
 
 def queues_now(families: Collection[str]) -> dict[str, Any]:
@@ -148,11 +177,12 @@ class Hub:
         self.progress = Loader(asides.progress, threads)
         self.feeds: dict[UUID | None, Feed] = {}
         self.sockets: Counter[UUID] = Counter()  # by the account they show
+        self.guests: set[Guest] = set()
         self._heard: dict[str, dict[str, set[Listener]]] = {channels.IDLE: {}}
         self._changed = asyncio.Event()
         self._running = [
             asyncio.create_task(run(), context=Context())
-            for run in (self._tick_forever, self._listen_forever)
+            for run in (self._tick_forever, self._look_forever, self._listen_forever)
         ]
 
     @contextmanager
@@ -206,6 +236,20 @@ class Hub:
             await asyncio.sleep(TICK)
             for listener in self.listeners():
                 listener.ring()
+
+    async def _look_forever(self) -> None:
+        """One question for all who are connected, and no task for each of them."""
+        while True:
+            await asyncio.sleep(TICK)
+            if not self.guests:
+                continue
+            asked = {guest.given for guest in self.guests}
+            try:
+                granted = await self.threads.ask(partial(grants.in_force, asked)) or {}
+                for guest in list(self.guests):
+                    guest.look(granted.get(guest.given))
+            except Exception:
+                log.exception("hub.blind")
 
     async def _listen_forever(self) -> None:
         while True:

@@ -47,7 +47,7 @@ class NotifySocket(Connection):
         self.names = Loader(known_of, self.hub.threads)
         self.kept: dict[str, Known] = {}
         self.progress: dict[str, int] = {}
-        self.held = []
+        await self.hold()
         await self.join(self.given.account_id)
 
     async def begin(self) -> None:
@@ -61,9 +61,8 @@ class NotifySocket(Connection):
         except Refused as refused:
             self.say("error", code=refused.code, message=str(refused), id=None)
 
-    async def _replayed(self) -> None:
-        if "cursor" in self.query:
-            await self.replay(self.query["cursor"])
+    async def _replayed(self) -> int:
+        return await self.replay(self.query["cursor"]) if "cursor" in self.query else 0
 
     async def _pass_on_forever(self) -> None:
         """Operators' words, which are stored nowhere."""

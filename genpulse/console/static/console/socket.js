@@ -12,6 +12,7 @@ export function listen({ cursor, headers, show, happened, lost }) {
   let timer = 0;
   let silence = 0;
   let start = cursor; // where this connection begins
+  let complete = false; // before that an event does not stand for all that came before it
 
   async function connect() {
     clearTimeout(timer);
@@ -30,6 +31,7 @@ export function listen({ cursor, headers, show, happened, lost }) {
   }
 
   function open(url) {
+    complete = false;
     socket = new WebSocket(new URL(url, location.href.replace(/^http/, "ws")));
     socket.onopen = () => socket.send(JSON.stringify(CHANNELS));
     socket.onmessage = (message) => hear(JSON.parse(message.data));
@@ -43,7 +45,7 @@ export function listen({ cursor, headers, show, happened, lost }) {
     clearTimeout(silence);
     silence = setTimeout(drop, SILENCE);
     if (message.type === "event") {
-      cursor = message.event.id ?? cursor;
+      if (complete) cursor = message.event.id ?? cursor;
       happened(message.event);
     } else if (message.type === "subscribed") {
       socket.send(JSON.stringify({ action: "resume", cursor, id: "resume" }));
@@ -60,6 +62,7 @@ export function listen({ cursor, headers, show, happened, lost }) {
   }
 
   function ready() {
+    complete = true;
     failures = 0;
     show("live");
   }
