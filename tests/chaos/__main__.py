@@ -21,6 +21,7 @@ from genpulse.embedded import Postgres, Valkey, free_port
 if TYPE_CHECKING:
     from tests.chaos.rig import Rig, Server
 
+BY_NAME = {"E31"}  # only when asked for
 PLUGIN = Path(__file__).parent / "plugin"
 HEAVY = {
     "LOG_LEVEL": "DEBUG",
@@ -37,6 +38,7 @@ def experiments() -> dict[str, tuple[Callable[["Rig"], None], dict[str, str]]]:
         commits,
         corpora,
         leaders,
+        listeners,
         model,
         money,
         outcomes,
@@ -68,6 +70,8 @@ def experiments() -> dict[str, tuple[Callable[["Rig"], None], dict[str, str]]]:
         "E26": (leaders.leaders_die, {}),
         "SLOTS": (leaders.places_kept, {}),
         "E27": (workers.rolling_deploy, {"SHUTDOWN_GRACE": "4"}),
+        "E30": (listeners.cut_again_and_again, {}),
+        "E31": (listeners.storm, {}),
         "E37": (model.every_order, {}),
         "E41": (corpora.passed("E41 forbidden addresses", corpora.FORBIDDEN, 80), {}),
         "E42": (corpora.passed("E42 bound credentials", corpora.BOUND, 20), {}),
@@ -139,7 +143,7 @@ def main(names: list[str], scale: float, seed: int | None) -> int:
 
         failed = []
         for name, (experiment, environment) in experiments().items():
-            if names and name not in names:
+            if name not in (names or experiments().keys() - BY_NAME):
                 continue
             more: dict[str, Any] = {} if seed is None else {"seed": seed}
             stack = Stack(**environment)
