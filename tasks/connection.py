@@ -79,12 +79,6 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
 
     async def connect(self) -> None:
         """403 before the handshake, a close code after it."""
-        self.hub, self.outbox = hub(), Outbox()
-        self.joined: set[UUID | None] = set()
-        self.held: list[tuple[UUID | None, Shown]] | None = None  # while a replay runs
-        self.overrun = False  # more came than is held: the replay goes on, from `ahead`
-        self.beats = 0
-        self.tasks: set[asyncio.Task[object]] = set()
         headers = {
             name.decode().lower(): value.decode("latin-1") for name, value in self.scope["headers"]
         }
@@ -109,7 +103,21 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         """As the base, without its trip to a thread: nothing here has a connection to the database."""
         await getattr(self, get_handler_name(message))(message)
 
-    async def disconnect(self, code: int) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """However it ends, also in the middle of the handshake, nothing of it stays."""
+        self.hub, self.outbox = hub(), Outbox()
+        self.joined: set[UUID | None] = set()
+        self.held: list[tuple[UUID | None, Shown]] | None = None  # while a replay runs
+        self.overrun = False  # more came than is held: the replay goes on, from `ahead`
+        self.replaying = asyncio.Lock()
+        self.beats = 0
+        self.tasks: set[asyncio.Task[Any]] = set()
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave_all()
+
+    def _leave_all(self) -> None:
         self.hub.guests.discard(self)
         self.outbox.close(NORMAL, "")
         for task in self.tasks:
@@ -176,22 +184,19 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
 
     async def hold_back(self, replay: Coroutine[Any, Any, int] | None = None) -> int:
         """Live events wait meanwhile, so that those of one task stay in order; how many were sent."""
-        await self.hold()
-        try:
-            count = await replay if replay else 0
-            while self.overrun:
-                place, self.ahead = self.ahead, await self.now()
-                self.overrun, self.held = False, []
-                count += await self._replay_all(place.xid)
-            return count
-        finally:
-            self.let_go()
-
-    def let_go(self) -> None:
-        """What was held goes its way."""
-        held, self.held, self.overrun = self.held or [], None, False
-        for owner, event in held:
-            self.offer(owner, event)
+        async with self.replaying:
+            await self.hold()
+            try:
+                count = await replay if replay else 0
+                while self.overrun:
+                    place, self.ahead = self.ahead, await self.now()
+                    self.overrun, self.held = False, []
+                    count += await self._replay_all(place.xid)
+                return count
+            finally:
+                held, self.held, self.overrun = self.held or [], None, False
+                for owner, event in held:
+                    self.offer(owner, event)
 
     async def replay(self, text: str) -> int:
         """Everything after a cursor, of all that was joined; how many were sent. Raises Refused."""
@@ -239,10 +244,11 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         found = parse_qs(self.scope["query_string"].decode("latin-1"))
         return {name: values[0] for name, values in found.items()}
 
-    def start(self, work: Coroutine[Any, Any, object]) -> None:
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
     async def now(self) -> Cursor:
         return await self.ask(cursors.now)

@@ -26,7 +26,7 @@ from tests.integration.listeners import is_up
 
 END, STORM = "test.end", "test.storm"
 TOO_SLOW = 4409
-OWNERS_OF = 20  # sockets of one account
+EACH = 10  # sockets of one account
 MOST_MB = 300
 
 
@@ -70,7 +70,9 @@ class Listener:
                     return
                 await asyncio.sleep(self.slowness)
         except ConnectionClosed as closed:
-            self.too_slow += closed.rcvd is not None and closed.rcvd.code == TOO_SLOW
+            if closed.rcvd is not None and closed.rcvd.code != TOO_SLOW:
+                raise
+            self.too_slow += closed.rcvd is not None
         finally:
             raw.transport.abort()
 
@@ -115,19 +117,19 @@ def everything_of(owner: UUID) -> list[events.Stored]:
 def cut_again_and_again(rig: Rig) -> None:
     """E30: 200 sockets come and go while Redis forgets; each owner's events arrive whole, in order, and nobody else's."""
     base = web_of(rig)
-    owners = [rig.owner() for _ in range(max(rig.some(200) // OWNERS_OF, 1))]
+    owners = [rig.owner() for _ in range(max(rig.some(200) // EACH, 1))]
     tasks = [id_ for who in owners for id_ in waiting_tasks(who)]
     listeners = [Listener(base, owners[n % len(owners)]) for n in range(rig.some(200))]
     calm = asyncio.Event()
 
     def stays() -> float | None:
-        return None if calm.is_set() else rig.random.uniform(1, 12)
+        return None if calm.is_set() else rig.random.uniform(0.5, 8)
 
     async def stir() -> None:
         for flush in range(5):
             live().flushdb()
-            for _ in range(rig.some(40, 10)):
-                await asyncio.to_thread(promote, rig.random.sample(tasks, 10))
+            for _ in range(40):
+                await asyncio.to_thread(promote, rig.random.sample(tasks, min(10, len(tasks))))
                 await asyncio.sleep(0.05)
             rig.counts["flushed"] = flush + 1
         calm.set()
@@ -137,7 +139,7 @@ def cut_again_and_again(rig: Rig) -> None:
 
     asyncio.run(together(stir, [lambda one=one: one.run(stays) for one in listeners]))  # type: ignore[misc]
     report(rig, listeners)
-    rig.hit("cut", rig.counts["cut"], rig.some(200))
+    rig.hit("cut", rig.counts["cut"], rig.some(100))
     rig.finish("E30 cut again and again")
 
 

@@ -3,7 +3,9 @@
 import json
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from socket import create_connection
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -17,13 +19,21 @@ from genpulse.events.bells import live
 from genpulse.events.cursors import Cursor
 from genpulse.events.log import NewEvent, append
 from genpulse.events.models import Event
+from tasks.connection import MOST_SOCKETS
 from tasks.lifecycle import apply
 from tasks.moves import Promote
 from tests.integration.cast import caller
 from tests.integration.listeners import Frames, Remote, joined, rich, task_body
-from tests.integration.stack import sandbox
+from tests.integration.stack import eventually, sandbox
 from tests.integration.test_event_lists import held_open
 
+UPGRADE = {
+    "Host": "localhost",
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()  # nobody else touches such tasks
 
 
@@ -137,6 +147,23 @@ def test_who_gets_in(alice, web):
     ticket = service.post("/api/v1/ws-ticket", headers={"X-GenPulse-User": "alice"}).json()
     with socket(service, ticket["url"]) as client:
         assert client.hello["user"] == "alice"
+
+
+def test_who_leaves_in_the_middle_of_the_handshake_takes_no_place(alice):
+    where = urlsplit(alice.base)
+    lines = [f"{name}: {value}" for name, value in {**UPGRADE, **alice.who.headers}.items()]
+    asked = "\r\n".join(["GET /ws/events HTTP/1.1", *lines, "", ""]).encode()
+    for _ in range(MOST_SOCKETS + 1):
+        with create_connection((where.hostname, where.port)) as raw:
+            raw.sendall(asked)
+
+    def is_let_in() -> bool:
+        with connect(
+            f"{alice.base.replace('http', 'ws')}/ws/events", additional_headers=alice.who.headers
+        ) as raw:
+            return bool(json.loads(raw.recv(timeout=20))["type"] == "hello")
+
+    eventually(is_let_in)
 
 
 def test_what_one_listens_to(alice, web):
