@@ -226,11 +226,11 @@ def test_nobody_waits_for_an_answer_any_more(house, body):
 
 def test_somebody_else_waits(house, client):
     """The client that left may come back with its key, and others may watch the task."""
-    keyed = hang_up(house, sandboxed(latency=4), **{"Idempotency-Key": "back"})
-    again = ask(client, sandboxed(latency=4), extra_headers={"Idempotency-Key": "back"})
+    keyed = hang_up(house, sandboxed(latency=2.5), **{"Idempotency-Key": "back"})
+    again = ask(client, sandboxed(latency=2.5), extra_headers={"Idempotency-Key": "back"})
     assert again.id == f"chatcmpl-{keyed.hex}"
 
-    stream = ask(client, sandboxed(text="word " * 100, chunk_delay=0.05), stream=True)
+    stream = ask(client, sandboxed(text="word " * 60, chunk_delay=0.05), stream=True)
     task_id = stream.response.headers["x-genpulse-task-id"]
     watcher = house.native.stream(f"/api/v1/tasks/{task_id}/events")
     events = iter(watcher)
