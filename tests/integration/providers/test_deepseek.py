@@ -8,7 +8,7 @@ import pytest
 
 from providers.adapters.deepseek import DeepSeek, base_of
 from providers.base import Call, Completed, Health, Inventory, ProviderError
-from providers.testing import ProviderContract, Recorder, executor_at, make_call
+from providers.testing import Recorder, executor_at, make_call
 from tests.emulators import deepseek
 from tests.emulators.base import (
     Fault,
@@ -25,6 +25,7 @@ from tests.emulators.base import (
 from tests.emulators.deepseek import DeepSeek as Vendor
 from tests.emulators.openai import Script
 from tests.integration.providers.rows import Row, on, table
+from tests.integration.providers.vendor_contract import VendorContract
 
 CHAT = "/v1/chat/completions"
 vendor = as_fixture(Vendor)
@@ -45,19 +46,11 @@ def refused(status: int, message: str, **headers: str) -> Fault:
     return answered(status, deepseek.error(status, message).body, **headers)
 
 
-class TestContract(ProviderContract):
+class TestContract(VendorContract):
     provider = provider
     paid = False
-
-    @pytest.fixture(autouse=True)
-    def _vendor(self, vendor: Vendor) -> None:
-        self.vendor = vendor
-
-    def make(self, **more: Any) -> Call:
-        return ask(self.vendor, **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", CHAT)
+    path = CHAT
+    wanted = staticmethod(ask)
 
     faults = on(
         "POST",

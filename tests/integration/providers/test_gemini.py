@@ -32,25 +32,18 @@ from tests.integration.providers.gemini_calls import (
     refused,
 )
 from tests.integration.providers.rows import Row, on, table
+from tests.integration.providers.vendor_contract import VendorContract
 
 vendor = as_fixture(Vendor)
 compatible = as_fixture(Compatible)
 VEO = "/v1beta/models/veo-3.1-generate-001:predictLongRunning"
 
 
-class TestChatContract(ProviderContract):
+class TestChatContract(VendorContract):
     provider = provider
     paid = False
-
-    @pytest.fixture(autouse=True)
-    def _vendor(self, vendor: Vendor) -> None:
-        self.vendor = vendor
-
-    def make(self, **more: Any) -> Call:
-        return ask(self.vendor, **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", CHAT)
+    path = CHAT
+    wanted = staticmethod(ask)
 
     faults = on(
         "POST",
@@ -67,45 +60,32 @@ class TestChatContract(ProviderContract):
     )
 
 
-class TestPictureContract(ProviderContract):
+class TestPictureContract(VendorContract):
     provider = provider
+    path = PICTURES
+    wanted = staticmethod(draw)
 
     @pytest.fixture(autouse=True)
     def _vendor(self, vendor: Vendor) -> None:
         vendor.says.parts = [{"inlineData": {"mimeType": "image/png", "data": "aGk="}}]
         self.vendor = vendor
 
-    def make(self, **more: Any) -> Call:
-        return draw(self.vendor, **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", PICTURES)
-
     faults = on("POST", PICTURES, {"unknown_outcome": drop_answer()})
 
 
-class TestVideoContract(ProviderContract):
+class TestVideoContract(VendorContract):
     provider = provider
-
-    @pytest.fixture(autouse=True)
-    def _vendor(self, vendor: Vendor) -> None:
-        self.vendor = vendor
-
-    def make(self, **more: Any) -> Call:
-        return film(self.vendor, **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", VEO)
+    path = VEO
+    wanted = staticmethod(film)
 
     faults = on("POST", VEO, {"unknown_outcome": answered(504)})
 
 
 class TestInteractionContract(TestVideoContract):
+    path = "/v1beta/interactions"
+
     def make(self, **more: Any) -> Call:
         return film(self.vendor, "gemini-omni-1.1-flash", **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", "/v1beta/interactions")
 
     faults = on("POST", "/v1beta/interactions", {"unknown_outcome": drop_answer()})
 

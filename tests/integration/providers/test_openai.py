@@ -1,17 +1,14 @@
 """The OpenAI adapter against a strict api.openai.com on loopback: contract, failures, the executor."""
 
-from typing import Any
-
 import pytest
 
 from providers.base import (
-    Call,
     Completed,
     Health,
     Inventory,
     ProviderError,
 )
-from providers.testing import ProviderContract, executor_at, make_call
+from providers.testing import executor_at, make_call
 from tests.emulators.base import (
     answered,
     as_fixture,
@@ -33,22 +30,15 @@ from tests.integration.providers.openai_calls import (
     refused,
 )
 from tests.integration.providers.rows import Row, on, table
+from tests.integration.providers.vendor_contract import VendorContract
 
 vendor = as_fixture(Vendor)
 
 
-class TestImageContract(ProviderContract):
+class TestImageContract(VendorContract):
     provider = provider
-
-    @pytest.fixture(autouse=True)
-    def _vendor(self, vendor: Vendor) -> None:
-        self.vendor = vendor
-
-    def make(self, **more: Any) -> Call:
-        return draw(self.vendor, **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", IMAGES)
+    path = IMAGES
+    wanted = staticmethod(draw)
 
     faults = on(
         "POST",
@@ -67,35 +57,19 @@ class TestImageContract(ProviderContract):
     )
 
 
-class TestChatContract(ProviderContract):
+class TestChatContract(VendorContract):
     provider = provider
     paid = False
-
-    @pytest.fixture(autouse=True)
-    def _vendor(self, vendor: Vendor) -> None:
-        self.vendor = vendor
-
-    def make(self, **more: Any) -> Call:
-        return ask(self.vendor, **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", CHAT)
+    path = CHAT
+    wanted = staticmethod(ask)
 
     faults = on("POST", CHAT, {"transient": drop_answer()})
 
 
-class TestVideoContract(ProviderContract):
+class TestVideoContract(VendorContract):
     provider = provider
-
-    @pytest.fixture(autouse=True)
-    def _vendor(self, vendor: Vendor) -> None:
-        self.vendor = vendor
-
-    def make(self, **more: Any) -> Call:
-        return film(self.vendor, **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", "/v1/videos")
+    path = "/v1/videos"
+    wanted = staticmethod(film)
 
     faults = on("POST", "/v1/videos", {"unknown_outcome": refused(500, "Oops", "server_error")})
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from providers.base import Call, Health, Inventory, ProviderError
-from providers.testing import ProviderContract, executor_at, make_call
+from providers.testing import executor_at, make_call
 from tests.emulators import ollama
 from tests.emulators.base import (
     Fault,
@@ -29,6 +29,7 @@ from tests.integration.providers.qwen_calls import (
     said,
 )
 from tests.integration.providers.rows import Row, on, table
+from tests.integration.providers.vendor_contract import VendorContract
 
 vendor = as_fixture(Vendor)
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
@@ -40,19 +41,11 @@ def coded(status: int, code: str | None, message: str = "No.", **headers: str) -
     return answered(status, {"error": error}, **headers)
 
 
-class TestNativeContract(ProviderContract):
+class TestNativeContract(VendorContract):
     provider = provider
     paid = False
-
-    @pytest.fixture(autouse=True)
-    def _vendor(self, vendor: Vendor) -> None:
-        self.vendor = vendor
-
-    def make(self, **more: Any) -> Call:
-        return ask(self.vendor, **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", CHAT)
+    path = CHAT
+    wanted = staticmethod(ask)
 
     faults = on(
         "POST",
@@ -70,11 +63,10 @@ class TestNativeContract(ProviderContract):
 
 
 class TestCompatibleContract(TestNativeContract):
+    path = COMPATIBLE
+
     def make(self, **more: Any) -> Call:
         return ask(self.vendor, base="/v1", **more)
-
-    def creates(self) -> int:
-        return self.vendor.count("POST", COMPATIBLE)
 
     faults = on(
         "POST",
