@@ -25,8 +25,7 @@ SAID: dict[str, Any] = {"text": "a kite", "message": None, "data": None, "assets
 
 
 @pytest.fixture
-def executor(processes):
-    processes.ensure()  # nobody but the test moves tasks here
+def executor():
     return sandbox()
 
 

@@ -21,8 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def alice(processes):
-    processes.ensure()  # nobody but the test moves tasks here
+def alice():
     sandbox()
     alice = caller("alice")
     wallet.deposit(alice.user.account_id, 1_000_000_000, reason="test")

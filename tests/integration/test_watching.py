@@ -19,9 +19,8 @@ comfy = as_fixture(ComfyUI)
 
 
 @pytest.fixture
-def patient(transactional_db, processes):
+def patient(transactional_db):
     """Processes that poll once an hour."""
-    processes.ensure()
     own = Stack(POLL_MIN="3600", POLL_MAX="3600").start("orchestrator", "worker", "media")
     yield own
     own.stop()
