@@ -288,7 +288,6 @@ def test_waiting_ends(alice, monkeypatch):
         return False
 
     monkeypatch.setattr(waiting, "task_end", over)
-    monkeypatch.setattr(waiting, "release", over)  # the test's own transaction must stay
     late = alice.post(CHAT, ASK, Idempotency_Key="once")
     error(late, 504, "timeout", kind="server_error")
     assert late["X-Should-Retry"] == "false"
