@@ -1,7 +1,7 @@
-"""Two thousand clients whose submits wait for the end (`Prefer: wait`), on one web process.
+"""Two thousand clients whose submits wait for the end (`Prefer: wait`), all at once, on one web process.
 
 Memory of the process, and how long after its task's end each client has its answer. The tasks are with a vendor that
-takes a while, so that they hold no thread of a worker.
+takes a while, so that they hold no thread of a worker. Who is refused comes again when told to.
 """
 
 import argparse
@@ -18,33 +18,34 @@ from benchmarks.client import Connection, Wanted
 from benchmarks.ground import Ground, Process, rss
 from benchmarks.report import percentile, report
 
-AT_ONCE = 100  # submits in flight: the clients come one after the other, and stay
-PER_SECOND = 40  # they come no faster than submits are stored
 
-
-async def one(base: str, wanted: Wanted, gate: asyncio.Semaphore, lates: list[float]) -> None:
+async def one(base: str, wanted: Wanted) -> tuple[float, float, int]:
+    """Seconds until its task was stored, seconds from its end to the answer, and how often it was refused."""
+    began, refused = time.time(), 0
     async with Connection(base) as connection:
-        async with gate:
-            asked = asyncio.create_task(connection.ask(wanted))
-            await asyncio.sleep(AT_ONCE / PER_SECOND)
-        status, body = await asked
-        answered = time.time()
-        assert status == 201, body[:300]
-        task = json.loads(body)
-        assert task["terminal"], task["phase"]
-        lates.append(answered - datetime.fromisoformat(task["finished_at"]).timestamp())
+        while (asked := await connection.ask(wanted))[0] == 503:
+            refused += 1
+            await asyncio.sleep(json.loads(asked[1])["retry_after"])
+        answered, (status, body) = time.time(), asked
+    assert status == 201, body[:300]
+    task = json.loads(body)
+    assert task["terminal"], task["phase"]
+    stored, ended = (
+        datetime.fromisoformat(task[name]).timestamp() for name in ("created_at", "finished_at")
+    )
+    return stored - began, answered - ended, refused
 
 
-async def crowd(base: str, wanted: Wanted, count: int, web: Process) -> tuple[list[float], float]:
-    """How late each answer was, and the most memory of the web process."""
-    lates: list[float] = []
-    gate, most = asyncio.Semaphore(AT_ONCE), 0.0
-    clients = [asyncio.create_task(one(base, wanted, gate, lates)) for _ in range(count)]
+async def crowd(
+    base: str, wanted: Wanted, count: int, web: Process
+) -> tuple[list[tuple[float, float, int]], float]:
+    """What each client saw, and the most memory of the web process."""
+    most = 0.0
+    clients = [asyncio.create_task(one(base, wanted)) for _ in range(count)]
     while not all(client.done() for client in clients):
         most = max(most, rss(web))
         await asyncio.sleep(0.5)
-    await asyncio.gather(*clients)
-    return lates, most
+    return await asyncio.gather(*clients), most
 
 
 def main() -> None:
@@ -61,9 +62,12 @@ def main() -> None:
         with ground.processes("web", "orchestrator", "worker") as running:
             before = rss(running[0])
             wanted = Wanted("POST", "/api/v1/tasks", named, body)
-            lates, weight = uvloop.run(crowd(ground.base, wanted, options.clients, running[0]))
+            seen, weight = uvloop.run(crowd(ground.base, wanted, options.clients, running[0]))
+        stored, lates, refused = zip(*seen, strict=True)
         about = {"clients": options.clients, "at_rest_MB": before}
         report("Waiting clients: memory of the web process", "MB", [weight], **about)
+        p50, p99 = (round(percentile(stored, p), 1) for p in (50, 99))
+        report("Waiting clients: until stored", "s", [p50], p99_s=p99, refused=sum(refused))
         p50, p99 = (round(percentile(lates, p) * 1000) for p in (50, 99))
         report("Waiting clients: answer after the end", "ms", [p50], p99_ms=p99)
 

@@ -12,7 +12,6 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +19,7 @@ from rest_framework.request import Request
 
 from genpulse.errors import MalformedHeader
 from genpulse.events.cursors import Cursor
+from genpulse.http import turns
 from tasks import channels
 from tasks.events import Now
 from tasks.hub import EVERYTHING, Loader, Watch, hub
@@ -51,18 +51,18 @@ def patient(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
 
     @wraps(view)
     async def outer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return await answered(await sync_to_async(view)(request, *args, **kwargs))
+        return await answered(await turns.begun(view, request, *args, **kwargs), request)
 
     return outer
 
 
-async def answered(response: HttpResponseBase) -> HttpResponseBase:
+async def answered(response: HttpResponseBase, request: HttpRequest) -> HttpResponseBase:
     """The answer of a sync view, when what it waits for has come."""
     held: Held | None = getattr(response, "held", None)
     if held is None:
         return response
     await held.until()
-    return await sync_to_async(held.again)()
+    return await turns.ended(held.again, request)
 
 
 async def task_end(task_id: UUID, seconds: float) -> bool:

@@ -20,12 +20,19 @@ LATE = ("media", "flower")  # not needed to accept and run work: they leave the 
 
 def web() -> None:
     """HTTP and WebSockets: one process, one event loop."""
-    import uvicorn
+    import gc
 
+    import uvicorn
+    from django.urls import get_resolver
+
+    from genpulse.asgi import application
     from genpulse.config import config
 
+    get_resolver().check()  # loads every door
+    gc.collect()
+    gc.freeze()  # what stays for good is not looked through again while clients wait
     uvicorn.run(
-        "genpulse.asgi:application",
+        application,
         host=config.host,
         port=config.port,
         loop="uvloop",
@@ -38,6 +45,7 @@ def web() -> None:
         ws="genpulse.cli.websockets:Protocol",
         ws_ping_interval=20,
         ws_ping_timeout=40,  # unanswered for a minute: the client is gone
+        ws_per_message_deflate=False,  # small events to many: costs more than it saves
         timeout_graceful_shutdown=5,  # streams do not end by themselves
     )
 

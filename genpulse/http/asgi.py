@@ -6,13 +6,15 @@ it turned out to have, because DRF takes a body without one for empty.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from io import SEEK_END
 from typing import IO, Any
 
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction
 from django.core.handlers.asgi import ASGIHandler
 
 from genpulse.config import config
+from genpulse.http import turns
 from genpulse.http.threads import threads
 
 TOO_LARGE = "genpulse.too_large"  # in the scope: the limit that was passed
@@ -28,6 +30,10 @@ class Handler(ASGIHandler):
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
         async with ThreadSensitiveContext(executor=threads()):
             await self.handle(scope, Bounded(scope, receive), send)
+
+    def make_view_atomic(self, view: Any) -> Any:
+        view = super().make_view_atomic(view)
+        return view if iscoroutinefunction(view) else partial(turns.begun, view)
 
     def create_request(self, scope: Mapping[str, Any], body_file: IO[bytes]) -> Any:
         if not any(name == b"content-length" for name, _ in scope["headers"]):

@@ -93,7 +93,7 @@ def problem_of(exc: BaseException) -> Problem:
     if isinstance(exc, Problem):
         return exc
     if isinstance(exc, (OperationalError, InterfaceError, RedisError)):
-        log.warning("http.unavailable", error=type(exc).__name__)
+        log.warning("http.unavailable", error=type(exc.__cause__ or exc).__name__)
         return errors.Unavailable(retry_after=1)
     known = _known(exc)
     if known is None:

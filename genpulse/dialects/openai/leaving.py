@@ -13,10 +13,10 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from genpulse.http.turns import begun
 from tasks import waiting
 from tasks.hub import Hub, Loader, hub
 from tasks.lifecycle import apply
@@ -39,10 +39,10 @@ def attentive(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
 
     @wraps(view)
     async def outer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        first = asyncio.ensure_future(sync_to_async(view)(request, *args, **kwargs))
+        first = asyncio.ensure_future(begun(view, request, *args, **kwargs))
         try:
             response: HttpResponseBase = await asyncio.shield(first)
-            return await waiting.answered(response)
+            return await waiting.answered(response, request)
         except asyncio.CancelledError:
             background(_left(first))
             raise

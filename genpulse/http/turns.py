@@ -1,0 +1,105 @@
+"""Turns: a few sync views work at a time, the others wait in the event loop, where they cost nothing.
+
+More at once than there are connections to the database would only take the interpreter from each other. Clients take
+turns with their requests, so that whoever sends thousands at once keeps mostly himself waiting.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from genpulse.errors import Unavailable
+
+AT_ONCE = 14  # the connections of the pool, but for the two of the hub
+PATIENCE = 8.0  # seconds; with the work itself no answer takes more than ten
+AGAIN = " again"  # answers that have waited do not stand behind new requests
+SHOWN = ("HTTP_AUTHORIZATION", "HTTP_X_API_KEY", "HTTP_COOKIE", "REMOTE_ADDR")
+
+
+class Turns:
+    """Places for those who work; the others in one line for each client, and the lines in a circle."""
+
+    def __init__(self, places: int = AT_ONCE) -> None:
+        self._free = places
+        self._lines: dict[str, deque[asyncio.Future[None]]] = {}
+
+    async def take(self, who: str, patience: float | None) -> None:
+        """Raises TimeoutError after `patience` seconds."""
+        if self._free:
+            self._free -= 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lines.setdefault(who, deque()).append(place)
+        try:
+            async with asyncio.timeout(patience):
+                await place
+        except BaseException:
+            if not place.cancelled():  # it was dealt at the last moment
+                self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """To the first of the next line who still waits."""
+        while self._lines:
+            who = next(iter(self._lines))
+            line = self._lines.pop(who)
+            place = line.popleft()
+            if line:
+                self._lines[who] = line
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def turn(who: str, patience: float | None) -> AsyncIterator[None]:
+    """Raises Unavailable after `patience` seconds; None: waits for as long as it takes."""
+    turns = _turns.setdefault(asyncio.get_running_loop(), Turns())
+    try:
+        await turns.take(who, patience)
+    except TimeoutError:
+        raise Unavailable(
+            "More is asked for at once than can be answered.", retry_after=5
+        ) from None
+    try:
+        yield
+    finally:
+        turns.give_back()
+
+
+async def begun(view: Callable[..., Any], request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+    """The answer of a sync view, when its turn comes. Raises Unavailable."""
+    async with turn(client_of(request), PATIENCE):
+        return await sync_to_async(rendered)(view, request, *args, **kwargs)
+
+
+async def ended(again: Callable[[], HttpResponseBase], request: HttpRequest) -> HttpResponseBase:
+    """The answer of somebody who has waited for it, and is not refused."""
+    async with turn(client_of(request) + AGAIN, None):
+        response: HttpResponseBase = await sync_to_async(rendered)(again)
+        return response
+
+
+def rendered(view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The answer of a sync view, rendered in the same trip to its thread."""
+    response = view(*args, **kwargs)
+    if hasattr(response, "render") and not hasattr(response, "held"):
+        response = response.render()
+        response.render = None  # Django would make another trip to find it done
+    return response
+
+
+def client_of(request: HttpRequest) -> str:
+    """Whose line it waits in: what it shows of itself, before anybody has checked it."""
+    return next((str(request.META[name]) for name in SHOWN if request.META.get(name)), "")

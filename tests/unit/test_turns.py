@@ -1,0 +1,66 @@
+"""Who works when more requests come than can work at once."""
+
+import asyncio
+
+import pytest
+
+from genpulse.errors import Unavailable
+from genpulse.http import turns
+from genpulse.http.turns import Turns, turn
+
+
+async def queued(turns: Turns, *names: str) -> list[asyncio.Task[None]]:
+    """They stand in line, in this order."""
+    tasks = [asyncio.create_task(turns.take(name, None)) for name in names]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_clients_take_turns_with_their_requests():
+    async def story():
+        turns, served = Turns(1), []
+        await turns.take("alice", None)
+        waiting = await queued(turns, *"AAABCB")
+        for _ in waiting:
+            turns.give_back()
+            await asyncio.sleep(0)
+            [now] = [n for n, task in enumerate(waiting) if task.done() and n not in served]
+            served.append(now)
+        return "".join("AAABCB"[n] for n in served)
+
+    assert asyncio.run(story()) == "ABCABA"
+
+
+def test_who_has_waited_too_long_or_gone_away_gets_no_turn():
+    async def story():
+        turns = Turns(1)
+        await turns.take("alice", None)
+        with pytest.raises(TimeoutError):
+            await turns.take("bob", 0.01)
+        [gone, patient] = await queued(turns, "bob", "bob")
+        gone.cancel()
+        await asyncio.sleep(0)
+        turns.give_back()
+        await patient
+        [late] = await queued(turns, "bob")
+        turns.give_back()
+        late.cancel()  # it has been dealt a turn, and does not know yet
+        with pytest.raises(asyncio.CancelledError):
+            await late
+        await turns.take("alice", 0)
+
+    asyncio.run(story())
+
+
+def test_who_is_refused_is_told_when_to_come_again():
+    async def story():
+        async with turn("alice", 1):
+            for _ in range(turns.AT_ONCE - 1):
+                await turns._turns[asyncio.get_running_loop()].take("alice", 1)
+            with pytest.raises(Unavailable) as refused:
+                async with turn("bob", 0.01):
+                    pass
+        async with turn("bob", 1):
+            return refused.value.extra
+
+    assert asyncio.run(story()) == {"retry_after": 5}
