@@ -149,12 +149,15 @@ def _static_files_found_once() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def processes(django_db_setup: None, django_db_blocker: "DjangoDbBlocker") -> "Iterator[Stack]":
     """They are shared by the tests that need them: starting costs more than most tests."""
+    from tests.emptying import hang_up
     from tests.integration.stack import Stack
 
     with django_db_blocker.unblock():
         stacks.append(Stack())
     yield stacks[0]
     stacks.pop().stop()
+    with django_db_blocker.unblock():
+        hang_up()
 
 
 @pytest.fixture

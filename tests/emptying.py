@@ -11,6 +11,10 @@ from django.db import OperationalError, connection, transaction
 MADE_BY_MIGRATIONS = {"auth_permission", "django_content_type", "wallet_pricerule"}
 REMEMBERED = {"tasks_route", "tasks_chore", "tasks_worker", "tasks_orchestratorlease"}
 APPEND_ONLY = ("wallet_journal", "wallet_entry")
+HANG_UP = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+"""
 
 
 def empty(*, running: bool) -> None:
@@ -41,3 +45,10 @@ def emptying(*, running: bool) -> str:
         *(f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in APPEND_ONLY),
     ]
     return ";".join(statements)
+
+
+def hang_up() -> None:
+    """Sessions of processes live a moment longer than these, and keep the database from being dropped."""
+    with connection.cursor() as cursor:
+        cursor.execute(HANG_UP)
+    connection.close()
