@@ -72,7 +72,7 @@ def status_of(url: str, key: str = "") -> int:
         return 0
 
 
-def soon(condition: Callable[[], object], seconds: float = 30) -> None:
+def soon(condition: Callable[[], object], seconds: float = 90) -> None:
     assert wait_until(lambda: bool(condition()), seconds, lambda: True)
 
 

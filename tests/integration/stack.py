@@ -94,7 +94,7 @@ class Stack:
         self.processes.clear()
 
 
-def eventually(check: Callable[[], T], seconds: float = 30) -> T:
+def eventually(check: Callable[[], T], seconds: float = 60) -> T:
     """The first true answer of `check`; fails when none comes in time."""
     until = time.monotonic() + seconds
     while True:
@@ -105,7 +105,7 @@ def eventually(check: Callable[[], T], seconds: float = 30) -> T:
         time.sleep(0.05)
 
 
-def all_ended(ids: Sequence[Any], seconds: float = 30) -> list[Task]:
+def all_ended(ids: Sequence[Any], seconds: float = 60) -> list[Task]:
     """The tasks, when every one of them has ended."""
 
     def ended() -> list[Task]:

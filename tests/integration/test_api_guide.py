@@ -8,6 +8,7 @@ from typing import Any
 import requests
 
 from tests.integration.cast import caller
+from tests.integration.listeners import Remote
 from tests.integration.stack import ROOT, eventually, sandbox
 from wallet import services as wallet
 
@@ -89,5 +90,7 @@ def test_the_guide_tells_the_truth(web):
         wallet.deposit(caller(name).user.account_id, 100_000_000, reason="test")
     secrets = {"service": service, "admin": admin}
     known = {name: who.headers["Authorization"].split()[1] for name, who in secrets.items()}
+    shop = Remote(web, service)
+    eventually(lambda: shop.get("/api/v1/models?available=true").json()["items"])
     for example in examples():
         run(web, example, known)

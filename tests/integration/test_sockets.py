@@ -270,7 +270,9 @@ def test_a_resume_never_skips_a_slower_transaction(alice):
         again.say("subscribe", channels=["user"], events=["task.*"])
         answer = again.say("resume", cursor=cursor)
         assert {m["event"]["task_id"]: m["event"]["id"] for m in again.seen} == ids
-        assert answer["replayed"] == 2
+        assert (
+            answer["replayed"] >= 2
+        )  # what stood near an open transaction, of anybody, comes again
         again.seen.clear()
         assert again.say("resume", cursor=answer["cursor"])["replayed"] == 0
 

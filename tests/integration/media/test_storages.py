@@ -44,10 +44,10 @@ def test_an_asset_is_stored_signed_read_and_erased(remote, alice, api):
     assert remote.types[asset.key] == "image/png"
     shown = api.get(f"/api/v1/assets/{asset.id}").json()
     assert shown["url"].startswith(f"{remote.url}/bucket/{asset.key}?")
-    answer = requests.get(shown["url"], timeout=5)
+    answer = requests.get(shown["url"], timeout=30)
     assert answer.content == picture()
     assert answer.headers["Content-Disposition"] == "inline; filename*=UTF-8''%C3%A4%20b.png"
-    forced = requests.get(services.sign(asset, download=True).url, timeout=5)
+    forced = requests.get(services.sign(asset, download=True).url, timeout=30)
     assert forced.headers["Content-Disposition"].startswith("attachment;")
     streamed = api.get(
         f"/api/v1/assets/{asset.id}/content?redirect=0", headers={"Range": "bytes=1-3"}
@@ -77,7 +77,7 @@ def test_an_upload_goes_straight_to_the_store(remote, api):
     assert upload["fields"]["key"] == f"u/{upload['upload_id'].replace('-', '')}"
 
     def send(data):
-        return requests.post(upload["url"], upload["fields"], files={"file": data}, timeout=5)
+        return requests.post(upload["url"], upload["fields"], files={"file": data}, timeout=30)
 
     def finish():
         return api.post(upload["finalize_url"], {}, "application/json")
