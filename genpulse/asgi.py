@@ -17,7 +17,7 @@ from genpulse.http.handshakes import answered  # noqa: E402
 from tasks.connection import NoSocket  # noqa: E402
 from tasks.consumers import EventSocket  # noqa: E402
 
-# Every request has a thread of its own; without a pool each would log in to PostgreSQL anew.
+# Views give their connection back after each call; without a pool the next call would log in to PostgreSQL anew.
 connections.settings["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 16, "timeout": 10}
 application = ProtocolTypeRouter(
     {

@@ -1,7 +1,8 @@
 """Set-based writes: many rows in one statement, whose text depends on the columns alone."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -60,6 +61,18 @@ def _cursor() -> CursorWrapper:
     return wrap(cursor)
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Statements of the block travel together: each waits only where its answer is read.
+
+    What one of them refuses is raised where the next answer is read, or at the end. `execute` cannot count rows here.
+    """
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    with connection.wrap_database_errors, raw.pipeline():
+        yield
+
+
 def execute(statement: str, parameters: Parameters = ()) -> int:
     """Run one statement; the number of rows it touched."""
     with _cursor() as cursor:
@@ -78,8 +91,9 @@ def fetch_dicts(statement: str, parameters: Parameters = ()) -> list[dict[str, A
     """Run one query; its rows by column name."""
     with _cursor() as cursor:
         cursor.execute(statement, parameters)
+        rows = cursor.fetchall()
         names: Iterable[str] = [column.name for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def loads(value: Any) -> Any:

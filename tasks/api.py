@@ -25,7 +25,7 @@ from tasks.drafts import Actor
 from tasks.filters import TaskFilter
 from tasks.models import TERMINAL, Batch, Task, TaskContent
 from tasks.moves import GiveUp, Move, Resend, Settle, error
-from tasks.render import extras, render_task, render_tasks
+from tasks.render import render_task, render_tasks, whole
 from tasks.requests import CloneBody, TaskBody, merge_patch
 from tasks.snapshots import Snapshot
 from tasks.waiting import WaitQuery
@@ -71,8 +71,7 @@ class TaskDoor(NativeView):
 
     def shown(self, task_id: UUID) -> dict[str, Any]:
         """The task as it is now in the database: the answer to a write always shows that write."""
-        task = Task.objects.get(pk=task_id)
-        return render_task(task, extras([task_id])[task_id], admin=self.credential.has("admin"))
+        return render_task(*whole(task_id), admin=self.credential.has("admin"))
 
     def held(
         self,

@@ -18,8 +18,7 @@ from django.db import OperationalError, transaction
 from psycopg import errors as pg
 
 from genpulse import sql
-from genpulse.events.bells import ring_admit
-from genpulse.events.log import NewEvent, append
+from genpulse.events.log import NewEvent, announce_work, append
 from genpulse.money import to_credits
 from tasks import counting, deliveries, rows
 from tasks.models import TERMINAL, Batch, Status
@@ -171,7 +170,7 @@ class Group:
         self._settle(ended)
         transaction.on_commit(partial(counting.written, self.steps, ended), robust=True)
         if ended or any(step.attempt or step.task.status == Status.QUEUED for step in self.steps):
-            transaction.on_commit(ring_admit, robust=True)
+            announce_work()
 
     def _write_batches(self, ended: Sequence[TaskState]) -> list[NewEvent]:
         """The events of batches that end with these tasks."""

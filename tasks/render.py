@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -20,18 +20,22 @@ PRIORITY_NAMES = {
     Priority.DEFAULT: "default",
     Priority.LOW: "low",
 }
-EXTRAS = """
-SELECT c.task_id, c.input, c.options, c.metadata, c.output, c.usage, c.error, account.name AS account,
-       a.progress, a.phase AS attempt_phase, a.stage,
-       CASE WHEN %s AND t.status = 'queued' AND t.ready THEN (SELECT count(*) FROM (
-         SELECT 1 FROM tasks_task w WHERE w.status = 'queued' AND w.ready AND w.route_id = t.route_id
-         AND w.priority = t.priority AND w.account_id = t.account_id AND (w.rank, w.id) < (t.rank, t.id)
-         LIMIT 1000) AS counted) END AS ahead
+MORE = """
+c.task_id, c.input, c.options, c.metadata, c.output, c.usage, c.error, account.name AS account,
+a.progress, a.phase AS attempt_phase, a.stage,
+CASE WHEN %s AND t.status = 'queued' AND t.ready THEN (SELECT count(*) FROM (
+  SELECT 1 FROM tasks_task w WHERE w.status = 'queued' AND w.ready AND w.route_id = t.route_id
+  AND w.priority = t.priority AND w.account_id = t.account_id AND (w.rank, w.id) < (t.rank, t.id)
+  LIMIT 1000) AS counted) END AS ahead
 FROM tasks_taskcontent c JOIN tasks_task t ON t.id = c.task_id
 JOIN accounts_account account ON account.id = t.account_id
 LEFT JOIN tasks_attempt a ON a.task_id = t.id AND a.number = t.attempt
 WHERE c.task_id = ANY(%s)
 """
+EXTRAS = "SELECT " + MORE
+COLUMNS = [field.attname for field in Task._meta.concrete_fields]
+WHOLE = f"SELECT {', '.join(f't.{name}' for name in COLUMNS)}, {MORE}"
+JSON = frozenset({"input", "options", "metadata", "output", "usage", "error"})
 PHASES = {
     Status.QUEUED: "waiting for its turn",
     Status.BLOCKED: "nobody can serve it now",
@@ -66,12 +70,20 @@ class Extras:
 
 def extras(ids: Sequence[UUID], *, places: bool = True) -> dict[UUID, Extras]:
     """One query for all; `places`: count who is before those that wait."""
-    found = {}
-    for row in sql.fetch_dicts(EXTRAS, [places, list(ids)]):
-        for name in ("input", "options", "metadata", "output", "usage", "error"):
-            row[name] = sql.loads(row[name])
-        found[row["task_id"]] = Extras(**row)
-    return found
+    rows = sql.fetch(EXTRAS, [places, list(ids)])
+    return {row[0]: _extras(row) for row in rows}
+
+
+def _extras(row: Sequence[Any]) -> Extras:
+    named = zip((field.name for field in fields(Extras)), row, strict=True)
+    return Extras(**{name: sql.loads(value) if name in JSON else value for name, value in named})
+
+
+def whole(task_id: UUID) -> tuple[Task, Extras]:
+    """A task that exists, with its extras: one query."""
+    [row] = sql.fetch(WHOLE, [True, [task_id]])
+    task = Task.from_db(None, COLUMNS, row[: len(COLUMNS)])
+    return task, _extras(row[len(COLUMNS) :])
 
 
 def render_tasks(

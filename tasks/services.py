@@ -13,11 +13,9 @@ from uuid import UUID
 from django.db import transaction
 
 from genpulse import meters, sql
-from genpulse.auth.models import Account
 from genpulse.config import config
 from genpulse.errors import BudgetExceeded, TooManyWaiting
-from genpulse.events.bells import ring_admit
-from genpulse.events.log import NewEvent, append
+from genpulse.events.log import NewEvent, announce_work, append
 from genpulse.money import to_credits
 from media import services as media
 from tasks import conversations, deliveries, drafts, feasibility
@@ -28,7 +26,10 @@ from tasks.requests import TaskBody
 from wallet import services as wallet
 
 REOPEN = "UPDATE tasks_batch SET open = open + %s, finished_at = NULL WHERE id = %s"
-NOW = f"SELECT now(), {deliveries.ACCOUNT_IS_WATCHED.format(account='%s')}"
+NOW = (
+    f"SELECT now(), {deliveries.ACCOUNT_IS_WATCHED.format(account='a.id')}, a.max_waiting, a.budget_amount, "  # noqa: S608
+    "a.budget_window FROM accounts_account a WHERE a.id = %s"
+)
 WAITING_COUNT = "SELECT count(*) FROM tasks_task WHERE account_id = %s AND finished_at IS NULL"
 SPENT = """
 SELECT coalesce(sum(CASE WHEN finished_at IS NULL THEN quoted ELSE charged END), 0)::bigint FROM tasks_task
@@ -47,6 +48,21 @@ class BatchSpec:
     tags: tuple[str, ...] = ()
     webhook: dict[str, Any] | None = None
     conversation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of an account; the budget in micro-credits."""
+
+    waiting: int | None
+    budget: int | None
+    window: str | None
+
+
+def _now(account_id: UUID) -> tuple[datetime, bool, Limits]:
+    """The database's time, whether an endpoint hears of the account's events, and its limits."""
+    now, watched, *limits = sql.fetch(NOW, [account_id])[0]
+    return now, watched, Limits(*limits)
 
 
 def submit(actor: Actor, body: TaskBody) -> UUID:
@@ -69,35 +85,40 @@ def write(
 
     All or nothing: raises InsufficientCredits, TooManyWaiting, BudgetExceeded, NotFeasible.
     """
-    account = Account.objects.get(pk=actor.account_id)
+    now, watched, limits = _now(actor.account_id)
     price = sum(draft.price for draft in made)
-    _check_waiting(account, len(made))
-    _check_budgets(actor, account, price)
+    _check_waiting(actor, limits, len(made))
+    _check_budgets(actor, limits, price)
     feasibility.check(made, actor.account_id)
-    now, watched = sql.fetch(NOW, [account.id])[0]
     begun = _write_batch(actor, made, batch, price, now) if batch else None
     batch_id = begun.batch if begun else joins
     conversations.take_turns(actor.account_id, made)
     rows = [Row(actor, one, batch_id, now) for one in made]
     for row in rows:
         _adopt(row)
-    insert(rows)
     events = [row.event() for row in rows]
-    append(events)
-    if watched or any("webhook" in options_of(draft) for draft in made):
-        deliveries.write([*events, begun] if begun else events)
+    with sql.together():
+        insert(rows)
+        append(events)
+        if watched or any("webhook" in options_of(draft) for draft in made):
+            deliveries.write([*events, begun] if begun else events)
+        _adopt_files(actor, made)
+        if joins:
+            sql.execute(REOPEN, [len(rows), joins])
+        wallet.freeze_many([_freeze(row) for row in rows if row.hold_id and not row.draft.adopts])
+    announce_work()
+    for draft in made:
+        meters.submitted.labels(draft.target.family, actor.source).inc()
+    return [row.id for row in rows]
+
+
+def _adopt_files(actor: Actor, made: Sequence[Draft]) -> None:
+    """Files that came inside the bodies belong to the submitter from now on."""
     for draft in made:
         if draft.files:
             for file in draft.files:
                 file.account_id = actor.account_id
             media.insert_many(draft.files)
-    if joins:
-        sql.execute(REOPEN, [len(rows), joins])
-    wallet.freeze_many([_freeze(row) for row in rows if row.hold_id and not row.draft.adopts])
-    transaction.on_commit(ring_admit, robust=True)
-    for draft in made:
-        meters.submitted.labels(draft.target.family, actor.source).inc()
-    return [row.id for row in rows]
 
 
 def _adopt(row: Row) -> None:
@@ -150,30 +171,30 @@ def _write_batch(
 _waiting: dict[UUID, tuple[float, int]] = {}  # account -> when counted, count; at most a second old
 
 
-def _check_waiting(account: Account, more: int) -> None:
-    limit = account.max_waiting if account.max_waiting is not None else config.max_waiting_per_user
+def _check_waiting(actor: Actor, limits: Limits, more: int) -> None:
+    limit = config.max_waiting_per_user if limits.waiting is None else limits.waiting
     if not limit:
         return
-    counted, count = _waiting.get(account.id, (0.0, 0))
+    counted, count = _waiting.get(actor.account_id, (0.0, 0))
     if time.monotonic() - counted > 1:
-        counted, count = time.monotonic(), sql.fetch(WAITING_COUNT, [account.id])[0][0]
+        counted, count = time.monotonic(), sql.fetch(WAITING_COUNT, [actor.account_id])[0][0]
     if count + more > limit:
         raise TooManyWaiting(f"At most {limit} tasks may wait for one user.", retry_after=5)
     if len(_waiting) > 10_000:
         _waiting.clear()
-    _waiting[account.id] = (counted, count + more)
+    _waiting[actor.account_id] = (counted, count + more)
 
 
-def _check_budgets(actor: Actor, account: Account, price: int) -> None:
+def _check_budgets(actor: Actor, limits: Limits, price: int) -> None:
     budgets: list[tuple[int | None, str | None, UUID | None]] = [
-        (account.budget_amount, account.budget_window, None)
+        (limits.budget, limits.window, None)
     ]
     if actor.key:
         budgets.append((actor.key.budget_amount, actor.key.budget_window, actor.key.id))
     for amount, window, key in budgets:
         if amount is None:
             continue
-        spent = sql.fetch(SPENT, [account.id, key, key, window])[0][0]
+        spent = sql.fetch(SPENT, [actor.account_id, key, key, window])[0][0]
         if spent + price > amount:
             raise BudgetExceeded(
                 f"The budget of {to_credits(amount)} credits a {window} would be passed."

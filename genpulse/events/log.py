@@ -6,13 +6,13 @@ Bells carry no content: a lost ring costs one tick or one re-read, never an even
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
-from genpulse.events.bells import ring
+from genpulse import sql
+from genpulse.events.bells import ADMIT, ring
 
 # One JSON parameter: a driver takes several times longer to write seven arrays. A transaction that waited for
 # a lock may be older than the one it waited for: its events are filed under the younger one, because those of
@@ -25,6 +25,8 @@ SELECT greatest(pg_current_xact_id(),
   account_id, type, data, coalesce(at, now()), task_id, batch_id, seq
 FROM json_to_recordset(%s) AS new(account_id uuid, type text, data jsonb, at timestamptz, task_id uuid, batch_id uuid, seq int)
 """
+
+Rings = dict[str, list[tuple[str, int]]]  # channel -> [(task, seq)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,20 +58,46 @@ def append(events: Sequence[NewEvent]) -> None:
         }
         for event in events
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(INSERT, [json.dumps(rows)])
+    sql.execute(INSERT, [json.dumps(rows)])
     announce(events)
 
 
 def announce(events: Iterable[NewEvent]) -> None:
     """Ring the owners when the current transaction commits: for events that are stored already, as those
     of the wallet are by its database functions."""
-    transaction.on_commit(partial(ring, owners_of(events)), robust=True)
+    _ring_later(owners_of(events))
 
 
-def owners_of(events: Iterable[NewEvent]) -> dict[str, list[tuple[str, int]]]:
-    """What to ring: channel -> [(task, seq)], one entry for each owner."""
-    rings: dict[str, list[tuple[str, int]]] = {}
+def announce_work() -> None:
+    """Wake the orchestrator when the current transaction commits: work waits, or a slot is free."""
+    _ring_later({ADMIT: []})
+
+
+class Bells:
+    """What rings when a transaction has committed: all of it in one round trip."""
+
+    def __init__(self, messages: Rings) -> None:
+        self.messages = messages
+
+    def add(self, messages: Rings) -> None:
+        for channel, rung in messages.items():
+            self.messages.setdefault(channel, []).extend(rung)
+
+    def __call__(self) -> None:
+        ring(self.messages)
+
+
+def _ring_later(messages: Rings) -> None:
+    for hook in connection.run_on_commit:
+        if isinstance(hook[1], Bells):
+            hook[1].add(messages)
+            return
+    transaction.on_commit(Bells(messages), robust=True)
+
+
+def owners_of(events: Iterable[NewEvent]) -> Rings:
+    """What to ring, one entry for each owner."""
+    rings: Rings = {}
     for event in events:
         channel = f"gp:u:{event.account}" if event.account else "gp:admin"
         rings.setdefault(channel, []).append((str(event.task or ""), event.seq or 0))

@@ -15,10 +15,12 @@ from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from django.db.models.functions import Now
 from psycopg.errors import LockNotAvailable, QueryCanceled
+from psycopg.types.json import Jsonb
 
+from genpulse import sql
 from genpulse.errors import (
     IdempotencyInProgress,
     IdempotencyKeyReused,
@@ -40,6 +42,9 @@ SELECT %s, %s, %s, %s, 0, '{}' FROM patience
 ON CONFLICT (owner, route, key) DO NOTHING
 RETURNING id, set_config('lock_timeout', NULL, true)
 """
+KEEP = (
+    "UPDATE http_idempotency SET object_id = %s, status = %s, headers = %s, body = %s WHERE id = %s"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,17 +125,14 @@ def _claim(scope: Scope) -> int | None:
     """The id of the row that is now ours, None when somebody was first."""
     values: tuple[str | bytes, ...] = (scope.owner, scope.route, scope.key, scope.fingerprint)
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(CLAIM, values)
-            row = cursor.fetchone()
-            if row is None and _drop_expired(scope):
-                cursor.execute(CLAIM, values)
-                row = cursor.fetchone()
+        rows = sql.fetch(CLAIM, values)
+        if not rows and _drop_expired(scope):
+            rows = sql.fetch(CLAIM, values)
     except OperationalError as error:
         if isinstance(error.__cause__, (LockNotAvailable, QueryCanceled)):
             raise IdempotencyInProgress(retry_after=1) from None
         raise
-    return None if row is None else row[0]
+    return rows[0][0] if rows else None
 
 
 def _drop_expired(scope: Scope) -> bool:
@@ -144,12 +146,7 @@ def _keep(row: int, answer: Answer, *, whole: bool) -> None:
     text: str | None = json.dumps(_without(answer.body))
     if text is not None and len(text) > KEPT_BYTES and not whole:
         text = None
-    Idempotency.objects.filter(pk=row).update(
-        object_id=answer.object_id,
-        status=answer.status,
-        headers=dict(answer.headers),
-        body=text,
-    )
+    sql.execute(KEEP, [answer.object_id, answer.status, Jsonb(dict(answer.headers)), text, row])
 
 
 def _without(value: Any) -> Any:

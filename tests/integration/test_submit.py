@@ -365,9 +365,8 @@ if sys.argv[1] == "before":
         services.write(actor, [made])
         os.kill(os.getpid(), signal.SIGKILL)
 else:
-    from genpulse.events import bells
-    import tasks.services
-    tasks.services.ring_admit = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    from genpulse.events import log
+    log.ring = lambda messages: os.kill(os.getpid(), signal.SIGKILL)
     with transaction.atomic():
         services.write(actor, [made])
 """
