@@ -1,7 +1,8 @@
 """Turns: a few sync views work at a time, the others wait in the event loop, where they cost nothing.
 
-More at once than there are connections to the database would only take the interpreter from each other. Clients take
-turns with their requests, so that whoever sends thousands at once keeps mostly himself waiting.
+More at once would only take the interpreter from each other: no more is done, and each takes longer. Clients take turns
+with their requests, so that whoever sends thousands at once keeps mostly himself waiting. With those who carry files
+they are no more than the pool has connections, but for the two of the hub.
 """
 
 import asyncio
@@ -17,16 +18,18 @@ from django.http.response import HttpResponseBase
 
 from genpulse.errors import Unavailable
 
-AT_ONCE = 14  # the connections of the pool, but for the two of the hub
+AT_ONCE = 6
+CARRIERS = 8  # requests with files beside them: these mostly wait for a storage
 PATIENCE = 8.0  # seconds; with the work itself no answer takes more than ten
 AGAIN = " again"  # answers that have waited do not stand behind new requests
+PLAIN = frozenset({"", None, "application/json", "application/x-www-form-urlencoded", "text/plain"})
 SHOWN = ("HTTP_AUTHORIZATION", "HTTP_X_API_KEY", "HTTP_COOKIE", "REMOTE_ADDR")
 
 
 class Turns:
     """Places for those who work; the others in one line for each client, and the lines in a circle."""
 
-    def __init__(self, places: int = AT_ONCE) -> None:
+    def __init__(self, places: int) -> None:
         self._free = places
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
 
@@ -59,15 +62,23 @@ class Turns:
         self._free += 1
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+class Rooms:
+    """Where the requests of one event loop work."""
+
+    def __init__(self) -> None:
+        self.plain, self.carriers = Turns(AT_ONCE), Turns(CARRIERS)
+
+
+_rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, Rooms] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def turn(who: str, patience: float | None) -> AsyncIterator[None]:
+async def turn(request: HttpRequest, patience: float | None, more: str = "") -> AsyncIterator[None]:
     """Raises Unavailable after `patience` seconds; None: waits for as long as it takes."""
-    turns = _turns.setdefault(asyncio.get_running_loop(), Turns())
+    rooms = _rooms.setdefault(asyncio.get_running_loop(), Rooms())
+    turns = rooms.plain if request.content_type in PLAIN else rooms.carriers
     try:
-        await turns.take(who, patience)
+        await turns.take(client_of(request) + more, patience)
     except TimeoutError:
         raise Unavailable(
             "More is asked for at once than can be answered.", retry_after=5
@@ -80,13 +91,13 @@ async def turn(who: str, patience: float | None) -> AsyncIterator[None]:
 
 async def begun(view: Callable[..., Any], request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
     """The answer of a sync view, when its turn comes. Raises Unavailable."""
-    async with turn(client_of(request), PATIENCE):
+    async with turn(request, PATIENCE):
         return await sync_to_async(rendered)(view, request, *args, **kwargs)
 
 
 async def ended(again: Callable[[], HttpResponseBase], request: HttpRequest) -> HttpResponseBase:
     """The answer of somebody who has waited for it, and is not refused."""
-    async with turn(client_of(request) + AGAIN, None):
+    async with turn(request, None, AGAIN):
         response: HttpResponseBase = await sync_to_async(rendered)(again)
         return response
 

@@ -1,8 +1,11 @@
 """Who works when more requests come than can work at once."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
+from django.http import HttpRequest
+from django.test import RequestFactory
 
 from genpulse.errors import Unavailable
 from genpulse.http import turns
@@ -52,15 +55,26 @@ def test_who_has_waited_too_long_or_gone_away_gets_no_turn():
     asyncio.run(story())
 
 
-def test_who_is_refused_is_told_when_to_come_again():
-    async def story():
-        async with turn("alice", 1):
-            for _ in range(turns.AT_ONCE - 1):
-                await turns._turns[asyncio.get_running_loop()].take("alice", 1)
-            with pytest.raises(Unavailable) as refused:
-                async with turn("bob", 0.01):
-                    pass
-        async with turn("bob", 1):
-            return refused.value.extra
+def asking(name: str, kind: str = "application/json") -> HttpRequest:
+    return RequestFactory().post("/", b"x", kind, headers={"X-API-Key": name})
 
-    assert asyncio.run(story()) == {"retry_after": 5}
+
+async def all_taken(stack: AsyncExitStack, kind: str, places: int) -> None:
+    """The next one is told when to come again."""
+    for _ in range(places):
+        await stack.enter_async_context(turn(asking("alice", kind), 1))
+    with pytest.raises(Unavailable) as refused:
+        async with turn(asking("bob", kind), 0.01):
+            pass
+    assert refused.value.extra == {"retry_after": 5}
+
+
+def test_those_who_carry_files_have_room_of_their_own():
+    async def story():
+        async with AsyncExitStack() as stack:
+            await all_taken(stack, "application/json", turns.AT_ONCE)
+            await all_taken(stack, "multipart/form-data; boundary=x", turns.CARRIERS)
+        async with turn(asking("bob"), 1), turn(asking("bob", "image/png"), 1):
+            pass
+
+    asyncio.run(story())
