@@ -40,11 +40,13 @@ class Listener:
         self.cursor: str | None = None
         self.ready = asyncio.Event()
         self.socket: Any = None
+        self.live_from = ""
 
     async def run(self) -> None:
         while True:
             async with connect(self.url, additional_headers=self.headers) as self.socket:
                 await self._say(action="subscribe", channels=["user"], events=[KIND])
+                self.live_from = "resumed" if self.cursor else "subscribed"
                 if self.cursor:
                     await self._say(action="resume", cursor=self.cursor)
                 try:
@@ -57,7 +59,7 @@ class Listener:
         await self.socket.send(json.dumps(message))
 
     def _hear(self, message: dict[str, Any]) -> None:
-        if message["type"] == "subscribed":
+        if message["type"] == self.live_from:
             self.ready.set()
         elif message["type"] == "hello" and self.cursor is None:
             self.cursor = message["cursor"]

@@ -78,7 +78,12 @@ class Connection(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
     # How it begins and ends
 
     async def connect(self) -> None:
-        """403 before the handshake, a close code after it."""
+        """403 before the handshake, a close code after it. A few at a time: when thousands come back at once, those
+        who are here go on hearing."""
+        async with self.hub.doors:
+            await self._connect()
+
+    async def _connect(self) -> None:
         headers = {
             name.decode().lower(): value.decode("latin-1") for name, value in self.scope["headers"]
         }

@@ -37,6 +37,7 @@ TICK = 1.0
 REDIS_PAUSE = 0.5
 KEPT_OPEN = 60.0  # seconds an unused connection to the database is trusted
 ANSWERED_IN = 1.0  # seconds other web processes have to say that they wait for a task
+DOORS = 4
 ASKS = "asks"
 EVERYTHING = ""  # the topic of those who want all bells of a channel
 K = TypeVar("K")
@@ -178,6 +179,7 @@ class Hub:
         self.feeds: dict[UUID | None, Feed] = {}
         self.sockets: Counter[UUID] = Counter()  # by the account they show
         self.guests: set[Guest] = set()
+        self.doors = asyncio.Semaphore(DOORS)  # for sockets that come
         self._heard: dict[str, dict[str, set[Listener]]] = {channels.IDLE: {}}
         self._changed = asyncio.Event()
         self._running = [
