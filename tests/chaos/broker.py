@@ -96,7 +96,7 @@ def hung_up(rig: Rig) -> None:
         painter.slowness = max(20 * rig.scale, 8)
         who, painting = rig.owner(), rig.executor("openai", painter.base, slots=24)
         before = rig.refused()
-        ids = rig.submit(who, "gpt-image-2", painting, rig.some(60))
+        ids = rig.submit(who, "gpt-image-2", painting, rig.some(96))
         busy = Attempt.objects.filter(stage="sending", task_id__in=ids)
         eventually(lambda: busy.count() >= min(len(ids), 16) // 2)
 
