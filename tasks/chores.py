@@ -70,7 +70,7 @@ def claim() -> list[str]:
         sql.execute(SEED, sql.columns([(name, spec.every) for name, spec in CHORES.items()]))
         _seeded = True
     names = [name for (name,) in sql.fetch(CLAIM, [list(CHORES)])]
-    publish.publish([publish.Message("gp.chore", publish.MEDIA, (name,)) for name in names])
+    publish.publish([publish.chore(name) for name in names])
     return names
 
 

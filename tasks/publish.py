@@ -40,6 +40,11 @@ def fetch(task_id: Any, attempt: int) -> Message:
     return Message("gp.fetch", MEDIA, (str(task_id), attempt))
 
 
+def chore(name: str) -> Message:
+    """Before the results that wait: probes of executors must not stand behind a jam."""
+    return Message("gp.chore", MEDIA, (name,), Priority.CRITICAL)
+
+
 def publish(messages: Sequence[Message]) -> bool:
     """Send all; False when the broker cannot be reached (the sweeps will send them again)."""
     if not messages:

@@ -4,10 +4,11 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+import redis
 from django.contrib.postgres.functions import TransactionNow as Now
 
 from genpulse.config import config
-from tasks import timers
+from tasks import publish, timers
 from tasks.lifecycle import apply
 from tasks.models import Attempt
 from tasks.moves import Admit, Done, Start
@@ -49,3 +50,11 @@ def test_a_result_nobody_stores(attempt, done, wait):
     assert rings(timers.due, attempt, next_poll_at=0, finished_at=done)
     next_ring = Now() + timedelta(seconds=wait)  # one transaction: now() stands still
     assert Attempt.objects.filter(pk=attempt.pk, next_poll_at=next_ring).exists()
+
+
+def test_chores_do_not_stand_behind_results_that_wait_to_be_stored():
+    publish.publish([publish.fetch(UUID(int=n), 1) for n in range(5)])
+    assert publish.publish([publish.chore("probes")])
+    with redis.Redis.from_url(config.redis_url) as broker:
+        lengths = [broker.llen(f"gp:{publish.MEDIA}{step}") for step in ("", "\x06\x163")]
+    assert lengths == [1, 5]  # the first list is served first
