@@ -115,7 +115,7 @@ def one_of_two_dies(rig: Rig) -> None:
         def more() -> None:
             ids.extend(_anywhere(rig, who, dying, staying))
 
-        with meanwhile(more, lambda: 0.02):
+        with meanwhile(more, lambda: 0.1):
             eventually(lambda: mortal.busy and len(ids) > 8)
             mortal.die()
             eventually(lambda: circuit(dying).exists())
