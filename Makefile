@@ -43,7 +43,7 @@ coverage: $(TOOLS)  ## tests with branch coverage, also of the processes they st
 bench: $(INSTALLED)  ## measure everything on servers of its own, or one program: make bench NAME=p2
 	@$(BIN)/python -m benchmarks $(NAME)
 
-chaos: $(TOOLS)  ## every experiment with faults, at full size, on servers of its own
+chaos: $(TOOLS)  ## every experiment with faults, on servers of its own
 	@$(BIN)/python -m tests.chaos
 
 screenshots: $(TOOLS)  ## pictures of the console for docs/images, from an instance of its own
