@@ -8,11 +8,13 @@ from collections import Counter
 from datetime import datetime
 from uuid import UUID
 
+from admin_integrations import fleet
 from genpulse import sql
 from genpulse.config import config
 from genpulse.events.log import NewEvent, append
 from genpulse.http.parsing import render_time
 
+KNOWN_FOR = 1.0  # seconds
 OPENS_AFTER = 3  # transient errors in a row
 OPEN_FIRST, OPEN_LONGEST = 30.0, 600.0  # seconds, doubling
 OVERLOADED, NOT_AVAILABLE, RATE_LIMIT_LONGEST = 60.0, 3600.0, 120.0
@@ -92,6 +94,14 @@ def failed(
     else:
         return False
     return True
+
+
+def doubted(executor: UUID, model: str) -> bool:
+    """Whether a success would end something, as far as this process knew a second ago."""
+    return (executor, model) in in_a_row or any(
+        cooldown.executor_id == executor and cooldown.model in {"", model}
+        for cooldown in fleet.current(KNOWN_FOR).cooldowns
+    )
 
 
 def succeeded(executor: UUID, name: str, credential: UUID | None, model: str) -> None:

@@ -1,4 +1,4 @@
-"""From what went wrong in an attempt to the move that records it. Runs where the database may be asked."""
+"""What an attempt says about its executor, and the move that records it. Runs where the database may be asked."""
 
 import random
 from collections.abc import Callable
@@ -58,6 +58,18 @@ def move_for(work: Work, fault: Fault) -> Callable[[], Move]:
             failover_model=model,
             jitter=random.uniform(-1, 1),  # noqa: S311 - spreads retries, guards nothing
         )
+
+    return make
+
+
+def well(work: Work, move: Callable[[], Move]) -> Callable[[], Move]:
+    """The executor took or did its work: what it was cooled for is over."""
+
+    def make() -> Move:
+        if health.doubted(work.executor_id, work.model or ""):
+            health.succeeded(work.executor_id, work.executor, work.credential_id, work.model or "")
+            fleet.forget()
+        return move()
 
     return make
 

@@ -94,7 +94,7 @@ def perform(at: Desk, work: Work, held: Holding) -> tuple[str, Any]:
             external_id=answer.external_id,
             poll_after=answer.poll_after if answer.poll_after is not None else config.poll_min,
         )
-        moved = at.recorder.record(accept)
+        moved = at.recorder.record(failures.well(work, lambda: accept))
         if watch is not None:
             watch.follow(work, answer.external_id, moved)
         return "accepted", moved
@@ -120,18 +120,16 @@ def complete(at: Desk, work: Work, answer: Completed) -> Any:
     if not answer.outputs:
         output = results.output_of(answer, [])
         charge = pricing.charge(work.tariff, usage, work.quoted)
+        succeed = partial(Succeed, **work.ids, output=output, usage=usage, charge=charge)
         return at.recorder.record(
-            lambda: Succeed(
-                **work.ids,
-                output=output,
-                usage=usage,
-                charge=charge,
-                vendor_cost=results.vendor_cost(work, answer, usage),
+            failures.well(
+                work, lambda: succeed(vendor_cost=results.vendor_cost(work, answer, usage))
             )
         )
     kept = results.keep(work, answer, usage)
+    done = partial(Done, **work.ids, result=kept)
     future = at.recorder.record(
-        lambda: Done(**work.ids, result=kept, vendor_cost=results.vendor_cost(work, answer, usage))
+        failures.well(work, lambda: done(vendor_cost=results.vendor_cost(work, answer, usage)))
     )
     future.add_done_callback(lambda finished: _ring_fetch(finished, work))
     return future
