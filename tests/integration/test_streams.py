@@ -16,12 +16,10 @@ from tasks.models import Task
 from tests.integration.listeners import Frames, joined, rich, stored, task_body
 from tests.integration.stack import eventually, sandbox
 
-PLACES = 16  # as many as a worker has threads
-
 
 @pytest.fixture
 def alice(web):
-    sandbox(slots=PLACES)
+    sandbox(slots=16)
     return rich(web)
 
 
@@ -158,14 +156,12 @@ def test_a_batch_as_a_stream(alice):
 
 
 def test_who_watches_hears_of_places_and_of_progress(alice):
-    """Every place is taken: a task that waits is told when it comes nearer, a batch how far it is."""
-    running = Task.objects.filter(status="running")
-    blockers = alice.post(
-        "/api/v1/batches", task_body({"latency": 100}, items=[{}] * PLACES)
-    ).json()
-    eventually(lambda: running.count() == PLACES)
-    before = alice.submit()
-    made = alice.post("/api/v1/batches", task_body(items=[{}])).json()
+    """One place, taken: a task that waits is told when it comes nearer, a batch how far it is."""
+    there = {"executor": {"only": [sandbox("narrow", slots=1).name]}}
+    blocker = alice.submit({"latency": 100}, **there)
+    eventually(lambda: Task.objects.filter(pk=blocker["id"], status="running").exists())
+    before = alice.submit(**there)
+    made = alice.post("/api/v1/batches", task_body(items=[{}], **there)).json()
     [child] = made["tasks"]
     of_batch = iter(alice.stream(f"/api/v1/batches/{made['id']}/events"))
     of_child = iter(alice.stream(f"/api/v1/tasks/{child['id']}/events"))
@@ -179,7 +175,7 @@ def test_who_watches_hears_of_places_and_of_progress(alice):
 
     alice.post(f"/api/v1/tasks/{before['id']}/cancel")
     assert next_place(of_child, 1)
-    alice.post(f"/api/v1/batches/{blockers['id']}/cancel")
+    alice.post(f"/api/v1/tasks/{blocker['id']}/cancel")
     assert next_of(of_child, "task.succeeded")
     assert next_of(of_batch, "batch.completed")
 
