@@ -87,8 +87,12 @@ class Launch:
         )
 
     def _port_of(self, name: str) -> int:
-        """The one of the last start when it is still free, so that addresses stay."""
-        return free_port(int(self.before.get(f"{name}_port") or 0))
+        """The one of the last start when it is still free, so that addresses stay; never that of the web process,
+        which nobody holds yet."""
+        port = free_port(int(self.before.get(f"{name}_port") or 0))
+        while port == self.port:
+            port = free_port()
+        return port
 
     def _use_processes(self) -> None:
         """Raises ConfigError when the environment, complete by now, is refused."""
