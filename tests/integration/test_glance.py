@@ -1,6 +1,7 @@
 """Clients that poll are answered in the event loop where that is plain, and exactly as the view would."""
 
 import asyncio
+import json
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -9,6 +10,7 @@ from django.test import AsyncRequestFactory
 from redis.asyncio import Redis
 
 from genpulse.config import config
+from genpulse.events import bells
 from tasks import snapshots
 from tasks.glance import at_a_glance
 from tests.integration.cast import caller
@@ -98,6 +100,15 @@ def test_special_requests_are_left_to_the_view(alice, path, asked):
     assert seen(alice, path)
     alice.get(path)
     assert glance(alice, path, **asked) is None
+
+
+def test_results_are_left_to_the_view(alice, path):
+    assert seen(alice, path)
+    plain = alice.get(path).json()
+    done = {**plain, "seq": 9, "output": {"text": "a kite", "assets": []}}
+    bells.keep_newest({plain["id"]: 9}, json.dumps([str(alice.user.account_id), done]))
+    assert alice.get(path).json()["seq"] == 9
+    assert glance(alice, path) is None
 
 
 def test_the_rate_of_a_key_counts_here_too(alice, path, monkeypatch):
