@@ -1,19 +1,31 @@
 """The only code that decodes pictures of strangers; run as a script in a process of its own.
 
-    python -I decoder.py <type> <longest side>  < picture > webp
+    python -I decoder.py        with a Unix socket as stdin
 
-`python -I` and no import of GenPulse: the process holds no secret, no connection and no environment,
-and may use 1 GiB of memory and 10 s of CPU, and write no file. Exit 0: the WebP is on stdout.
+Each message on the socket is `<type> <longest side>` with two descriptors, the picture and where its WebP goes. A
+child is forked for every picture, so that none meets what another has left; its exit code is the answer.
+`python -I` and no import of GenPulse: no process here holds a secret, a connection or an environment, and the child
+may use 1 GiB of memory and 10 s of CPU, and write no file. The socket's end is the end of the process.
 """
 
+import os
 import resource
+import socket
 import sys
 import warnings
+from typing import BinaryIO, NoReturn
+
+from PIL import GifImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 MEMORY = 1 << 30
 CPU_SECONDS = 10
 PIXELS = 40_000_000
-FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
+FORMATS = {
+    "image/png": PngImagePlugin.PngImageFile.format,
+    "image/jpeg": JpegImagePlugin.JpegImageFile.format,
+    "image/webp": WebPImagePlugin.WebPImageFile.format,
+    "image/gif": GifImagePlugin.GifImageFile.format,
+}
 
 
 def confine() -> None:
@@ -23,20 +35,44 @@ def confine() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def main() -> None:
-    from PIL import Image, ImageOps
-
-    Image.MAX_IMAGE_PIXELS = PIXELS
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-    confine()
-    longest = int(sys.argv[2])
-    with Image.open(sys.stdin.buffer, formats=[FORMATS[sys.argv[1]]]) as image:
+def shrink(source: BinaryIO, target: BinaryIO, content_type: str, longest: int) -> None:
+    with Image.open(source, formats=[FORMATS[content_type]]) as image:
         image.draft("RGB", (longest, longest))
         ImageOps.exif_transpose(image, in_place=True)
         small = image.convert("RGBA" if image.has_transparency_data else "RGB")
         small.thumbnail((longest, longest))
-        small.save(sys.stdout.buffer, "WEBP", quality=80, exif=b"")
+        small.save(target, "WEBP", quality=80, exif=b"")
+
+
+def obey(order: str, source: int, target: int) -> NoReturn:
+    """In the child. Whatever goes wrong, its exit code is not 0."""
+    code = 1
+    try:
+        confine()
+        content_type, longest = order.split()
+        with open(source, "rb") as picture, open(target, "wb") as small:
+            shrink(picture, small, content_type, int(longest))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def serve(orders: socket.socket) -> None:
+    while True:
+        order, descriptors, _, _ = socket.recv_fds(orders, 256, 2)
+        if not order:
+            return
+        child = os.fork()
+        if child == 0:
+            orders.close()
+            obey(order.decode(), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _, status = os.waitpid(child, 0)
+        orders.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
 if __name__ == "__main__":
-    main()
+    Image.MAX_IMAGE_PIXELS = PIXELS
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    serve(socket.socket(fileno=sys.stdin.fileno()))

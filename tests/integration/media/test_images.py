@@ -13,6 +13,7 @@ from media import images, services
 from media.models import Asset
 from providers.sandbox.media import webm
 from tests.integration.media.conftest import body_of, local, picture
+from tests.integration.stack import eventually
 from tests.unit.test_media_headers import chunk, frames, gif, png
 from tests.unit.test_media_headers import film as film_of_mp4
 
@@ -24,6 +25,10 @@ def thumbnail(data: bytes, content_type: str, tmp_path: Path) -> bytes | None:
     path.write_bytes(data)
     with path.open("rb") as file:
         return images.thumbnail(file, content_type)
+
+
+def decoders(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children() if "decoder.py" in " ".join(child.cmdline())]
 
 
 def opened(data: bytes | None) -> Image.Image:
@@ -76,6 +81,27 @@ def test_the_largest_allowed_picture_leaves_this_process_small(tmp_path):
 def test_a_decoder_that_takes_too_long_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "SECONDS", 0.001)
     assert thumbnail(picture(), "image/png", tmp_path) is None
+
+
+def test_a_decoder_that_died_is_replaced(tmp_path):
+    assert thumbnail(picture(), "image/png", tmp_path)
+    [decoder] = decoders(psutil.Process())
+    decoder.kill()
+    decoder.wait(5)
+    assert thumbnail(picture(), "image/png", tmp_path)
+    assert len(decoders(psutil.Process())) == 1
+
+
+def test_the_decoder_ends_with_who_started_it(tmp_path):
+    path = tmp_path / "picture"
+    path.write_bytes(picture())
+    code = (
+        "import os, sys; from media import images; images.thumbnail(open(sys.argv[1], 'rb'), 'image/png');"
+        "print(images.decoder()._process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, cwd=REPOSITORY)
+    eventually(lambda: not psutil.pid_exists(int(done.stdout)))
 
 
 @pytest.mark.parametrize(
