@@ -127,10 +127,12 @@ class Fleet:
 
     @classmethod
     def load(cls) -> "Fleet":
+        with sql.together():
+            executors, credentials, cooldowns = map(sql.later, (EXECUTORS, CREDENTIALS, COOLDOWNS))
         return cls(
-            executors=tuple(_executor(row) for row in sql.fetch_dicts(EXECUTORS)),
-            credentials={row["id"]: CredentialView(**row) for row in sql.fetch_dicts(CREDENTIALS)},
-            cooldowns=tuple(CooldownView(**row) for row in sql.fetch_dicts(COOLDOWNS)),
+            executors=tuple(_executor(row) for row in executors.dicts()),
+            credentials={row["id"]: CredentialView(**row) for row in credentials.dicts()},
+            cooldowns=tuple(CooldownView(**row) for row in cooldowns.dicts()),
         )
 
     def verdicts(self, route: RouteView) -> list[Verdict]:

@@ -65,12 +65,36 @@ def _cursor() -> CursorWrapper:
 def together() -> Iterator[None]:
     """Statements of the block travel together: each waits only where its answer is read.
 
-    What one of them refuses is raised where the next answer is read, or at the end. `execute` cannot count rows here.
+    What one of them refuses is raised where the next answer is read, or at the end. `execute` cannot count rows here,
+    and `fetch` waits at once; `later` does not.
     """
     connection.ensure_connection()
     raw: Any = connection.connection
     with connection.wrap_database_errors, raw.pipeline():
         yield
+
+
+class Answer:
+    """What a query found, read when it is wanted."""
+
+    def __init__(self, cursor: CursorWrapper) -> None:
+        self._cursor = cursor
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return list(self._cursor.fetchall())
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows by column name."""
+        rows = self._cursor.fetchall()
+        names: Iterable[str] = [column.name for column in self._cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def later(statement: str, parameters: Parameters = ()) -> Answer:
+    """Send one query in a block of `together`; only who reads the answer waits for it."""
+    cursor = _cursor()
+    cursor.execute(statement, parameters)
+    return Answer(cursor)
 
 
 def execute(statement: str, parameters: Parameters = ()) -> int:
@@ -82,18 +106,12 @@ def execute(statement: str, parameters: Parameters = ()) -> int:
 
 def fetch(statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
     """Run one query; all its rows."""
-    with _cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())
+    return later(statement, parameters).rows()
 
 
 def fetch_dicts(statement: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
     """Run one query; its rows by column name."""
-    with _cursor() as cursor:
-        cursor.execute(statement, parameters)
-        rows = cursor.fetchall()
-        names: Iterable[str] = [column.name for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in rows]
+    return later(statement, parameters).dicts()
 
 
 def loads(value: Any) -> Any:

@@ -273,12 +273,13 @@ class Round:
         """Clocks, uses of vendor keys, and cooldowns of executors that are being tried again."""
         # An attempt uses its vendor key once, whatever comes of it.
         moves = [done.move for done in applied if isinstance(done.move, Admit)]
-        usage.count(Counter(move.credential_id for move in moves if move.credential_id))
         rows = [(*key, clock) for key, clock in sorted(self.moved.items())]
-        sql.execute(KEEP_SHARES, sql.columns(rows))
-        self.clocks.keep()
-        for executor, model in self.probed:
-            sql.execute(LET_THROUGH, [PROBE_SECONDS * config.backoff_scale, executor, model])
+        with sql.together():
+            usage.count(Counter(move.credential_id for move in moves if move.credential_id))
+            sql.execute(KEEP_SHARES, sql.columns(rows))
+            self.clocks.keep()
+            for executor, model in self.probed:
+                sql.execute(LET_THROUGH, [PROBE_SECONDS * config.backoff_scale, executor, model])
         if self.probed:
             forget()
 

@@ -40,10 +40,12 @@ class Capacity:
         self.keys: Counter[UUID] = Counter()
         self.uses: Counter[UUID] = Counter()  # of vendor keys, by what this round has admitted
         self.on_thread: Counter[str] = Counter()
-        for executor, credential, account, key, family, thread, count in sql.fetch(USED):
+        with sql.together():
+            used, workers = sql.later(USED), sql.later(WORKERS, [config.lease_seconds])
+        for executor, credential, account, key, family, thread, count in used.rows():
             self.count(executor, credential, account, key, count)
             self.on_thread[family] += count * thread
-        rows = sql.fetch(WORKERS, [config.lease_seconds])
+        rows = workers.rows()
         self.workers = [
             (frozenset(queues), threads) for queues, threads, alone in rows if not alone
         ]

@@ -77,11 +77,12 @@ def passing(error: OperationalError) -> bool:
 
 def _apply(moves: Sequence[Move]) -> list[Applied]:
     ids = sorted({move.task_id for move in moves})
-    races = lock_races(ids)
-    locked = rows.lock(ids)
+    with sql.together():
+        races, tasks = sql.later(RACES, [ids]), rows.lock(ids)
+    locked = tasks()
     if not locked:
         return [Applied(move, False, None) for move in moves]
-    group = Group({one.task.id: one.task for one in locked}, races, locked[0].now)
+    group = Group({one.task.id: one.task for one in locked}, dict(races.rows()), locked[0].now)
     group.watched = {one.task.id for one in locked if one.watched}
     applied = [group.take(move) for move in moves]
     group.write()
@@ -156,18 +157,22 @@ class Group:
     def write(self) -> None:
         if not self.steps:
             return
-        rows.update_tasks(self.before, self.after)
-        rows.write_attempts(self.steps)
-        rows.update_contents(self.steps)
-        append(self.events)
         ended = [
             task
             for id_, task in self.after.items()
             if task.status in TERMINAL and self.before[id_].status not in TERMINAL
         ]
-        batches = self._write_batches(ended)
-        deliveries.write([event for event in self.events if event.task in self.watched] + batches)
-        self._settle(ended)
+        with sql.together():
+            check = rows.update_tasks(self.before, self.after)
+            rows.write_attempts(self.steps)
+            rows.update_contents(self.steps)
+            append(self.events)
+            batches = self._write_batches(ended)
+            deliveries.write(
+                [event for event in self.events if event.task in self.watched] + batches
+            )
+            self._settle(ended)
+        check()
         transaction.on_commit(partial(counting.written, self.steps, ended), robust=True)
         if ended or any(step.attempt or step.task.status == Status.QUEUED for step in self.steps):
             announce_work()

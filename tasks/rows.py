@@ -1,7 +1,7 @@
 """Tasks, attempts and contents as rows: how `tasks.lifecycle` reads them under lock and writes them back, set by set."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ WRITTEN = {"id": "uuid", "old_status": "text", "old_attempt": "int", **MUTABLE}
 UPDATE = (
     f"UPDATE tasks_task AS t SET {', '.join(f'{name} = new.{name}' for name in MUTABLE)} FROM "  # noqa: S608
     + sql.records(WRITTEN)
-    + " WHERE t.id = new.id AND t.status = new.old_status AND t.attempt = new.old_attempt"
+    + " WHERE t.id = new.id AND t.status = new.old_status AND t.attempt = new.old_attempt RETURNING t.id"
 )
 NEW_ATTEMPT = {
     "task_id": "uuid",
@@ -98,9 +98,10 @@ class Locked:
     now: datetime  # the database's clock
 
 
-def lock(ids: Sequence[UUID]) -> list[Locked]:
-    """Those of `ids` that exist, locked in the order of their ids."""
-    return [Locked(read(row), row[-2], row[-1]) for row in sql.fetch(LOCK, [list(ids)])]
+def lock(ids: Sequence[UUID]) -> Callable[[], list[Locked]]:
+    """Those of `ids` that exist, locked in the order of their ids; inside `sql.together`."""
+    found = sql.later(LOCK, [list(ids)])
+    return lambda: [Locked(read(row), row[-2], row[-1]) for row in found.rows()]
 
 
 def read(row: Sequence[Any]) -> TaskState:
@@ -109,15 +110,22 @@ def read(row: Sequence[Any]) -> TaskState:
     return TaskState(**values)
 
 
-def update_tasks(before: Mapping[UUID, TaskState], after: Mapping[UUID, TaskState]) -> None:
-    """Write what changed."""
+def update_tasks(
+    before: Mapping[UUID, TaskState], after: Mapping[UUID, TaskState]
+) -> Callable[[], None]:
+    """Write what changed, inside `sql.together`; the check that each row was still as it had been locked."""
     changed = [id_ for id_ in after if after[id_] is not before[id_]]
     rows = [
         (id_, before[id_].status.value, before[id_].attempt, *task_values(after[id_]))
         for id_ in changed
     ]
-    if sql.execute(UPDATE, [sql.dump(WRITTEN, rows)]) != len(rows):
-        raise AssertionError("a row under lock changed")
+    written = sql.later(UPDATE, [sql.dump(WRITTEN, rows)])
+
+    def check() -> None:
+        if len(written.rows()) != len(rows):
+            raise AssertionError("a row under lock changed")
+
+    return check
 
 
 def task_values(task: TaskState) -> list[Any]:
