@@ -91,7 +91,8 @@ def database(url: str) -> dict[str, Any]:
             "connect_timeout": "5",
             **query,
             "options": "-c statement_timeout=10s -c lock_timeout=3s"
-            " -c idle_in_transaction_session_timeout=15s",
+            # Whoever freezes in a transaction loses its rows when its leases run out.
+            f" -c idle_in_transaction_session_timeout={round(config.lease_seconds * 1000)}ms",
         },
     }
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import structlog
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
+from psycopg import errors as pg
 
 from genpulse import meters, sql
 from genpulse.config import config
@@ -117,10 +118,10 @@ class Recorder:
     def _write(self, group: Sequence[Entry]) -> None:
         try:
             self._apply(group)
-        except (OperationalError, InterfaceError):
-            self._write_later(group)
         except Exception as error:
-            if len(group) == 1:
+            if is_away(error):
+                self._write_later(group)
+            elif len(group) == 1:
                 bury(group[0], error)
             else:
                 for entry in group:
@@ -134,11 +135,13 @@ class Recorder:
             time.sleep(0.2)
             try:
                 return self._apply(group)
-            except (OperationalError, InterfaceError) as error:
-                log.warning("recorder.database", error=type(error).__name__, moves=len(group))
             except Exception as error:
-                log.warning("recorder.group", error=type(error).__name__, moves=len(group))
-                break
+                away = is_away(error)
+                log.warning(
+                    "recorder.group", error=type(error).__name__, moves=len(group), away=away
+                )
+                if not away:
+                    break
         for entry in group:
             try:
                 self._apply([entry])
@@ -159,16 +162,22 @@ class Recorder:
             entry.future.set_result(Recorded(result, found))
 
 
+def is_away(error: Exception) -> bool:
+    """The database is, not the move, at fault. It ends the session of whom it took for stuck with an internal error."""
+    return isinstance(error, (OperationalError, InterfaceError)) or isinstance(
+        error.__cause__, pg.IdleInTransactionSessionTimeout
+    )
+
+
 def answer(question: Question) -> None:
     for last in (False, True):
         try:
             question.future.set_result(question.ask())
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
-            if last:
-                question.future.set_exception(error)
         except Exception as error:
-            question.future.set_exception(error)
+            if is_away(error):
+                connection.close()
+            if last or not is_away(error):
+                question.future.set_exception(error)
         if question.future.done():
             return
 
