@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from django.db import connection
 
-from genpulse.celery import app
+from genpulse.celery import PRIORITY_STEPS, app
 from genpulse.ids import parse_id
 from tasks import chores
 
@@ -29,18 +29,39 @@ def task_and_attempt(args: tuple[Any, ...]) -> tuple[UUID, int]:
     return task, args[1]
 
 
-def attempts(args: tuple[Any, ...]) -> list[tuple[UUID, int]]:
-    if len(args) != 2 or not isinstance(args[1], list):
+def attempts(items: Any) -> list[tuple[UUID, int]]:
+    if not isinstance(items, list) or not items:
+        raise MalformedJob("want a list of attempts")
+    return [task_and_attempt(tuple(item) if isinstance(item, list) else ()) for item in items]
+
+
+def claims(args: tuple[Any, ...]) -> tuple[str, int, list[tuple[UUID, int]]]:
+    if len(args) != 3 or not isinstance(args[0], str) or args[1] not in list(PRIORITY_STEPS):
+        raise MalformedJob("want a queue, a level and a list of attempts")
+    return args[0], args[1], attempts(args[2])
+
+
+def looks(args: tuple[Any, ...]) -> list[tuple[UUID, int]]:
+    if len(args) != 2:
         raise MalformedJob("want an executor id and a list of attempts")
-    return [task_and_attempt(tuple(item) if isinstance(item, list) else ()) for item in args[1]]
+    return attempts(args[1])
 
 
 @app.task(name="gp.submit", Request=DOORBELL)
 def submit(*args: Any) -> str:
-    """Run one attempt. I/O worker."""
-    from tasks import runner
+    """Run attempts: queue, level, and a list of (task, attempt). Each in a thread; those without one ring again. I/O worker."""
+    from tasks import doorbells, publish, runner
 
-    return guarded("gp.submit", args, lambda: runner.run(*task_and_attempt(args)))
+    def run(claim: tuple[UUID, int]) -> str:
+        return guarded("gp.submit", claim, lambda: runner.run(*claim))
+
+    def run_all() -> str:
+        queue, level, (first, *others) = claims(args)
+        left = doorbells.crew.share(others, run)
+        publish.publish(publish.submits((*claim, queue, level) for claim in left))
+        return run(first)
+
+    return guarded("gp.submit", args, run_all)
 
 
 @app.task(name="gp.fetch")
@@ -56,7 +77,7 @@ def poll(*args: Any) -> str:
     """Ask the vendor how accepted jobs are: executor id and a list of (task, attempt). I/O worker."""
     from tasks import polling
 
-    return guarded("gp.poll", args, lambda: polling.poll(attempts(args)))
+    return guarded("gp.poll", args, lambda: polling.poll(looks(args)))
 
 
 @app.task(name="gp.find", Request=DOORBELL)

@@ -134,8 +134,8 @@ class Orchestrator:
 
 
 def messages(admitted: Sequence[Applied]) -> list[publish.Message]:
-    return [
-        publish.submit(
+    return publish.submits(
+        (
             done.task.id,
             done.task.attempt,
             publish.QUARANTINE if done.task.suspect else done.task.family,
@@ -143,7 +143,7 @@ def messages(admitted: Sequence[Applied]) -> list[publish.Message]:
         )
         for done in admitted
         if done.task
-    ]
+    )
 
 
 def guarded(name: str, run: Callable[[], object]) -> None:

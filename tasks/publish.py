@@ -3,9 +3,10 @@
 A message that gets lost is sent again by the orchestrator's sweeps, so a broker that is away delays work only.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from kombu.exceptions import OperationalError
@@ -14,7 +15,9 @@ from genpulse.celery import PRIORITY_STEPS, app
 from tasks.models import Priority
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
+CLAIMS = 8  # in one message: taking it from the broker costs a worker more than any of them
 MEDIA, WEBHOOKS, QUARANTINE, CONTROL = "media", "webhooks", "quarantine", "control"
 
 
@@ -28,12 +31,24 @@ class Message:
     priority: int = Priority.DEFAULT
 
 
-def submit(task_id: Any, attempt: int, queue: str, priority: int) -> Message:
-    return Message("gp.submit", queue, (str(task_id), attempt), priority)
+def submits(claims: Iterable[tuple[Any, int, str, int]]) -> list[Message]:
+    """Jobs for claims of (task, attempt, queue, level); those of one queue and level share messages."""
+    lines: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
+    for task, attempt, queue, priority in claims:
+        lines[(queue, priority)].append((str(task), attempt))
+    return [
+        Message("gp.submit", queue, (queue, priority, claimed), priority)
+        for (queue, priority), line in lines.items()
+        for claimed in batched(line, 1 if queue == QUARANTINE else CLAIMS)
+    ]
+
+
+def batched(line: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [line[start : start + size] for start in range(0, len(line), size)]
 
 
 def find(task_id: Any, attempt: int, queue: str) -> Message:
-    return Message("gp.find", queue, (str(task_id), attempt), Priority.CRITICAL)
+    return Message("gp.find", queue, (str(task_id), attempt))
 
 
 def fetch(task_id: Any, attempt: int) -> Message:

@@ -134,10 +134,10 @@ def republish() -> int:
     """Attempts nobody claimed: their message got lost, or workers are slow. A second copy does no harm."""
     rows = sql.fetch(UNCLAIMED, [*_again(), MOST])
     publish.publish(
-        [
-            publish.submit(task, number, publish.QUARANTINE if alone else family, priority)
+        publish.submits(
+            (task, number, publish.QUARANTINE if alone else family, priority)
             for task, number, family, alone, priority in rows
-        ]
+        )
     )
     return len(rows)
 
@@ -157,7 +157,8 @@ def due() -> int:
     """Ring for every attempt whose next look is due: poll, find or fetch, by its stage."""
     sql.execute(OVERDUE_RUNS)
     polls = [0.9, config.poll_min, config.poll_max]
-    rows = sql.fetch(DUE, [*polls, *_again(), config.republish_seconds, MOST * 2])
+    shortest, longest = _again()
+    rows = sql.fetch(DUE, [*polls, shortest, longest, longest, MOST * 2])
     publish.publish(list(_messages(rows)))
     return len(rows)
 

@@ -95,6 +95,7 @@ def start(name: str, names: Sequence[str], *, pool: str, concurrency: int) -> No
     os.environ["CELERY_SKIP_CHECKS"] = (
         "true"  # they load every page; `genpulse.startup` has checked
     )
+    doorbells.install()
     worker = app.Worker(
         hostname=host_format(default_nodename(f"{name}@%h")),
         pool_cls=get_implementation(pool),
