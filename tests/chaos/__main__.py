@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BY_NAME = {"E31"}  # only when asked for
 PLUGIN = Path(__file__).parent / "plugin"
 # The longest do less when all run, so that all take about 25 minutes on two cores; by name they run at full size.
-SHARES = {"E01": 0.25, "E02": 0.5, "E03": 0.5, "E16": 0.5}
+SHARES = {"E01": 0.25, "E02": 0.5, "E03": 0.5, "E04": 0.5, "E05": 0.5, "E08": 0.5, "E16": 0.5}
 HEAVY = {
     "LOG_LEVEL": "DEBUG",
     "MAX_WAITING_PER_USER": "0",
@@ -62,7 +62,7 @@ def experiments() -> dict[str, tuple[Callable[["Rig"], None], dict[str, str]]]:
         "E11": (workers.poison, {}),
         "E13": (outcomes.with_keys, {}),
         "E14": (outcomes.with_look_up, {}),
-        "E15": (outcomes.with_neither, {}),
+        "E15": (outcomes.with_neither, {"FIND_DELAYS": "1,10"}),
         "E16": (storms.stormy_vendor, {}),
         "CIRCUIT": (storms.one_of_two_dies, {}),
         "E17": (storms.nonsense, {}),

@@ -70,7 +70,10 @@ def doubled(rig: Rig) -> None:
                 (row[0], row[1], row[2]) for row in sql.fetch(SEEN, [ids]) if row[:2] not in copied
             ]
             messages = [
-                publish.submit(*row, rig.random.randrange(3)) for row in new for _ in range(3)
+                message
+                for row in new
+                for _ in range(3)
+                for message in publish.submits([(*row, rig.random.randrange(3))])
             ]
             rig.random.shuffle(messages)
             if publish.publish(messages):
@@ -96,7 +99,7 @@ def hung_up(rig: Rig) -> None:
         painter.slowness = max(20 * rig.scale, 8)
         who, painting = rig.owner(), rig.executor("openai", painter.base, slots=24)
         before = rig.refused()
-        ids = rig.submit(who, "gpt-image-2", painting, rig.some(96))
+        ids = rig.submit(who, "gpt-image-2", painting, rig.some(192))
         busy = Attempt.objects.filter(stage="sending", task_id__in=ids)
         eventually(lambda: busy.count() >= min(len(ids), 16) // 2)
 
