@@ -11,6 +11,12 @@ from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.utils import CursorWrapper
 from psycopg.types.json import Jsonb
 
+# A sender that freezes between two statements is not idle for the server: only a cap on the whole transaction,
+# which PostgreSQL has since 17, frees what it holds. Older servers get one statement at a time.
+CAPPED = 170000
+CAP = "SELECT set_config('transaction_timeout', %s, true)"
+LONGEST = "15s"
+
 Row = Sequence[Any]
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -70,8 +76,14 @@ def together() -> Iterator[None]:
     """
     connection.ensure_connection()
     raw: Any = connection.connection
-    with connection.wrap_database_errors, raw.pipeline():
-        yield
+    with connection.wrap_database_errors:
+        if raw.info.server_version < CAPPED:
+            yield
+            return
+        with raw.pipeline():
+            if connection.in_atomic_block:
+                later(CAP, [LONGEST])
+            yield
 
 
 class Answer:

@@ -165,7 +165,7 @@ class Recorder:
 def is_away(error: Exception) -> bool:
     """The database is, not the move, at fault. It ends the session of whom it took for stuck with an internal error."""
     return isinstance(error, (OperationalError, InterfaceError)) or isinstance(
-        error.__cause__, pg.IdleInTransactionSessionTimeout
+        error.__cause__, (pg.IdleInTransactionSessionTimeout, pg.TransactionTimeout)
     )
 
 
