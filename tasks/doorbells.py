@@ -30,7 +30,7 @@ class Channel(transport.Channel):
     """The transport's own, but what is no message at all does not end the worker that meets it."""
 
     def _brpop_read(self, **options: Any) -> Any:
-        before = set(self.qos._delivered)
+        before = set(self.qos._delivered)  # noqa: SLF001 - nothing public says what is not acknowledged
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except (Empty, RedisError, OSError):
@@ -38,7 +38,7 @@ class Channel(transport.Channel):
         except Exception as error:
             log.exception("broker.unreadable")
             keep(f"{type(error).__name__}: {error}")
-            for tag in set(self.qos._delivered) - before:  # or it would hold a place of the prefetch for ever
+            for tag in set(self.qos._delivered) - before:  # noqa: SLF001 - it would hold a place of the prefetch for ever
                 self.basic_reject(tag, requeue=False)  # type: ignore[no-untyped-call]
             raise Empty from error  # as if there had been nothing
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 BY_NAME = {"E31"}  # only when asked for
 PLUGIN = Path(__file__).parent / "plugin"
 # The longest do less when all run, so that all take about 25 minutes on two cores; by name they run at full size.
-SHARES = {"E01": 0.25, "E02": 0.5, "E03": 0.5, "E04": 0.5, "E05": 0.5, "E08": 0.5, "E16": 0.5}
+HALF = ("E02", "E03", "E04", "E05", "E08", "E16", "E27")
+SHARES = {"E01": 0.25} | dict.fromkeys(HALF, 0.5)
 HEAVY = {
     "LOG_LEVEL": "DEBUG",
     "MAX_WAITING_PER_USER": "0",
