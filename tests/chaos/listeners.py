@@ -126,6 +126,8 @@ def cut_again_and_again(rig: Rig) -> None:
         return None if calm.is_set() else rig.random.uniform(0.5, 8)
 
     async def stir() -> None:
+        while not all(one.cursor for one in listeners):  # who comes after the end would wait for it
+            await asyncio.sleep(0.1)
         for flush in range(5):
             live().flushdb()
             for _ in range(40):
