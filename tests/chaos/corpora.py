@@ -15,7 +15,14 @@ from tasks.models import Task
 from tests.chaos.rig import Rig
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = {"DATABASE_URL", "REDIS_URL", "REDIS_LIVE_URL", "GENPULSE_DATA", "PYTHONPATH"}
+OURS = {
+    "DATABASE_URL",
+    "REDIS_URL",
+    "REDIS_LIVE_URL",
+    "GENPULSE_DATA",
+    "PYTHONPATH",
+    "DJANGO_SETTINGS_MODULE",
+}
 FORBIDDEN = [
     "tests/integration/media/test_guard.py",
     "tests/integration/media/test_fetch.py",
