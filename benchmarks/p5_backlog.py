@@ -32,9 +32,8 @@ def fill(template: UUID, each: int) -> None:
     from genpulse import sql
     from tasks.models import Task
 
-    sql.execute(
-        "TRUNCATE tasks_attempt, events_event; DELETE FROM tasks_task WHERE id <> %s", [template]
-    )
+    sql.execute("TRUNCATE tasks_attempt, events_event")
+    sql.execute("DELETE FROM tasks_task WHERE id <> %s", [template])
     special = {
         "id": "gen_random_uuid()",
         "account_id": "a.id",
