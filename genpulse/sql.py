@@ -68,11 +68,11 @@ def _cursor() -> CursorWrapper:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(longest: str = LONGEST) -> Iterator[None]:
     """Statements of the block travel together: each waits only where its answer is read.
 
     What one of them refuses is raised where the next answer is read, or at the end. `execute` cannot count rows here,
-    and `fetch` waits at once; `later` does not.
+    and `fetch` waits at once; `later` does not. The first block of a transaction says how long that may last.
     """
     connection.ensure_connection()
     raw: Any = connection.connection
@@ -82,7 +82,7 @@ def together() -> Iterator[None]:
             return
         with raw.pipeline():
             if connection.in_atomic_block:
-                later(CAP, [LONGEST])
+                later(CAP, [longest])
             yield
 
 

@@ -23,10 +23,8 @@ RELEASE = (
     "UPDATE tasks_orchestratorlease SET until = clock_timestamp() WHERE id = 1 AND holder = %s"
 )
 
-
-STUCK = (
-    "3s"  # a leader that freezes inside a round must not keep its row locked against the next one
-)
+# A leader that freezes inside a round must not keep its row locked against the next one.
+STUCK = "5s"
 
 
 class Lease:
@@ -44,7 +42,8 @@ class Lease:
             "life": config.leader_seconds,
             "stuck": STUCK,
         }
-        rows = sql.fetch(HOLD, with_names)
+        with sql.together(STUCK):
+            rows = sql.fetch(HOLD, with_names)
         if not rows and not sql.fetch(ROW):
             sql.execute(SEED)
         self.epoch = rows[0][0] if rows else -1

@@ -58,7 +58,7 @@ def test_a_leader_that_freezes_within_a_round_is_cut_off_by_the_database():
     with transaction.atomic():
         sql.execute(SLEEPS)  # nobody else can have it: its row is ours until the end
         assert Orchestrator().lease.hold()
-        [(limit,)] = sql.fetch("SHOW idle_in_transaction_session_timeout")
-        assert limit == "3s"
+        for limit in ("idle_in_transaction_session_timeout", "transaction_timeout"):
+            assert sql.fetch(f"SHOW {limit}") == [(leader.STUCK,)]
     [(limit,)] = sql.fetch("SHOW idle_in_transaction_session_timeout")
     assert limit == "15s"

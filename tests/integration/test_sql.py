@@ -42,13 +42,13 @@ def test_what_is_refused_undoes_all_of_it():
 
 
 @contextmanager
-def frozen() -> Iterator[None]:
+def frozen(longest: str) -> Iterator[None]:
     """Another session stands between two statements, and never goes on while the block lasts."""
     here, leave = threading.Event(), threading.Event()
 
     def freeze() -> None:
         try:
-            with transaction.atomic(), sql.together():
+            with transaction.atomic(), sql.together(longest):
                 sql.execute(RENAME, ["bob"])
                 here.set()
                 leave.wait(30)
@@ -67,11 +67,24 @@ def frozen() -> Iterator[None]:
         thread.join()
 
 
-def test_who_freezes_between_two_statements_holds_nothing_for_ever(monkeypatch):
-    monkeypatch.setattr(sql, "LONGEST", "500ms")
-    with frozen():
+def test_who_freezes_between_two_statements_holds_nothing_for_ever():
+    with frozen("500ms"):
         sql.execute(RENAME, ["carol"])  # waits for the lock, at most its 3 s
     assert Account.objects.get().name == "carol"
+
+
+def test_the_first_block_of_a_transaction_says_how_long_it_may_last():
+    with pytest.raises(DatabaseError), transaction.atomic():
+        begin_and_dawdle()
+    connection.close()
+    assert Account.objects.get().name == "alice"
+
+
+def begin_and_dawdle() -> None:
+    with sql.together("300ms"):
+        sql.execute(RENAME, ["bob"])
+    with sql.together():
+        sql.execute("SELECT pg_sleep(3)")
 
 
 def test_an_older_server_gets_one_statement_at_a_time(monkeypatch):
