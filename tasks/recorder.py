@@ -136,11 +136,8 @@ class Recorder:
             try:
                 return self._apply(group)
             except Exception as error:
-                away = is_away(error)
-                log.warning(
-                    "recorder.group", error=type(error).__name__, moves=len(group), away=away
-                )
-                if not away:
+                log.warning("recorder.group", error=type(error).__name__, moves=len(group))
+                if not is_away(error):
                     break
         for entry in group:
             try:
