@@ -10,8 +10,9 @@ from django.contrib.postgres.functions import TransactionNow as Now
 from genpulse.config import config
 from tasks import publish, timers
 from tasks.lifecycle import apply
-from tasks.models import Attempt
-from tasks.moves import Admit, Done, Start
+from tasks.models import Attempt, Priority
+from tasks.moves import Admit, Done, Sending, Start, Unknown
+from tasks.policy import Fault
 from tests.integration.floor import Floor, rich, submit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clean_redis")]
@@ -50,6 +51,17 @@ def test_a_result_nobody_stores(attempt, done, wait):
     assert rings(timers.due, attempt, next_poll_at=0, finished_at=done)
     next_ring = Now() + timedelta(seconds=wait)  # one transaction: now() stands still
     assert Attempt.objects.filter(pk=attempt.pk, next_poll_at=next_ring).exists()
+
+
+def test_a_look_up_nobody_makes_waits_longest_and_stands_in_line(attempt):
+    """Many unknown outcomes must not keep a worker from what is submitted."""
+    task = attempt.task_id
+    apply([Start(task_id=task, attempt=1, worker="w"), Sending(task_id=task, attempt=1)])
+    apply([Unknown(task_id=task, attempt=1, fault=Fault(kind="unknown_outcome", message="cut"))])
+    assert rings(timers.due, attempt, next_poll_at=0)
+    next_ring = Now() + timedelta(seconds=30)
+    assert Attempt.objects.filter(pk=attempt.pk, next_poll_at=next_ring).exists()
+    assert publish.find(task, 1, "sandbox").priority == Priority.DEFAULT
 
 
 def test_chores_do_not_stand_behind_results_that_wait_to_be_stored():
