@@ -261,9 +261,10 @@ def test_a_resume_never_skips_a_slower_transaction(alice):
         client.say("subscribe", channels=[f"task:{fast}", f"task:{slow}"])
         with held_open(lambda: promote(slow)):
             promote(fast)
-            seen = client.until("task.promoted")
-            assert {event["task_id"] for event in seen} == {fast}
-            cursor = seen[-1]["id"]
+            # What came before may be told again, where somebody else's transaction was open at the subscribe.
+            [promoted] = [e for e in client.until("task.promoted") if e["type"] == "task.promoted"]
+            assert promoted["task_id"] == fast
+            cursor = promoted["id"]
         ids = {event["task_id"]: event["id"] for event in client.until("task.promoted", 2)}
         assert ids[fast] == cursor
     with socket(alice) as again:
