@@ -174,6 +174,5 @@ def _messages(rows: Iterable[tuple[Any, ...]]) -> Iterable[publish.Message]:
             yield publish.fetch(task, number)
     for (family, executor, _), jobs in polls.items():
         random.shuffle(jobs)
-        for start in range(0, len(jobs), POLL_CHUNK):
-            chunk = jobs[start : start + POLL_CHUNK]
+        for chunk in publish.batched(jobs, POLL_CHUNK):
             yield publish.Message("gp.poll", family, (str(executor), chunk), priority=0)
