@@ -1,12 +1,13 @@
 """The console as people use it, in a real browser, against real processes."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Error, Page, Route, expect
+from playwright.sync_api import Error, Page, Route, WebSocketRoute, expect
 
 from tests.browser.conftest import Person
 from tests.integration.stack import eventually
@@ -129,6 +130,31 @@ def test_text_appears_while_it_is_written(person: People) -> None:
     expect(card(page, "running").locator(".text")).to_contain_text("🪁 steigt steigt")
     page.get_by_role("button", name="Cancel sandbox-text").click()
     expect(card(page, "canceled")).to_have_count(1)
+
+
+def test_what_is_told_again_does_not_cut_a_text_short(person: People) -> None:
+    """A resume may tell once more that the task was queued, after its first words have come."""
+    alice = person()
+    slow = {"text": "steigt " * 400, "chunk_delay": 0.3}
+    task = alice.remote.submit(slow, stream=True)
+    [queued] = alice.remote.get(f"/api/v1/tasks/{task['id']}/events?limit=1").json()["items"]
+    told: list[str] = []
+
+    def tell_again(wire: WebSocketRoute) -> None:
+        server = wire.connect_to_server()
+
+        def hear(message: str | bytes) -> None:
+            wire.send(message)
+            if not told and json.loads(message).get("event", {}).get("type") == "task.delta":
+                told.append(queued["type"])
+                wire.send(json.dumps({"type": "event", "channel": "user", "event": queued}))
+
+        server.on_message(hear)
+
+    alice.page.route_web_socket("**/ws/**", tell_again)
+    page = alice.enter()
+    expect(card(page, "running").locator(".text")).to_contain_text("steigt " * 8)
+    assert told == ["task.queued"]
 
 
 def test_a_cut_connection_is_shown_and_made_good(person: People) -> None:

@@ -9,12 +9,13 @@ function stateOf(id) {
   if (known.size > MOST) {
     for (const other of known.keys()) if (!cardsOf(other).length) known.delete(other);
   }
-  if (!known.has(id)) known.set(id, { seq: 0, said: 0, ...nothing() });
+  if (!known.has(id)) known.set(id, { seq: 0, text: "", length: 0, attempt: null, ...nothing() });
   return known.get(id);
 }
 
+// Of one stay in the queue and the run after it. Not the text: its pieces are said once, and say themselves whose they are.
 function nothing() {
-  return { progress: null, phase: null, position: null, readyAt: null, preview: null, text: "", length: 0, attempt: null };
+  return { said: 0, progress: null, phase: null, position: null, readyAt: null, preview: null };
 }
 
 // What an event changes; answers words worth saying aloud, or nothing.
@@ -32,8 +33,9 @@ export function changed(event) {
 }
 
 function stored(state, event) {
-  state.seq = Math.max(state.seq, event.seq);
-  if (event.type === "task.queued") Object.assign(state, nothing(), { said: 0 });
+  if (event.seq < state.seq) return; // told again
+  state.seq = event.seq;
+  if (event.type === "task.queued") Object.assign(state, nothing());
   if (event.type === "task.running") Object.assign(state, { position: null });
 }
 
@@ -92,8 +94,13 @@ function paint(card, state) {
     card.querySelector(".fact").hidden = false;
   }
   if (state.preview) show(card.querySelector(".preview"), (image) => { image.src = state.preview; });
-  if (state.text) show(card.querySelector(".text"), (text) => { text.textContent = state.text; text.scrollTop = text.scrollHeight; });
+  if (state.text && says(card, state)) show(card.querySelector(".text"), (text) => { text.textContent = state.text; text.scrollTop = text.scrollHeight; });
   remaining(card, state);
+}
+
+// What an earlier attempt has said is not shown on a card that waits for its next one, or has begun it.
+function says(card, state) {
+  return card.dataset.status !== "queued" && Number(card.dataset.attempt) === state.attempt;
 }
 
 function show(element, change) {
