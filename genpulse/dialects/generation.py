@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, ClassVar, cast
 
 from django.core.files.uploadedfile import UploadedFile
-from django.db import IntegrityError, transaction
 from pydantic import BaseModel, Field, JsonValue
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -296,17 +295,21 @@ def server_named(address: str) -> str:
         return enabled[0]
     host = url.partition("://")[2]
     if known or host not in {allowed.lower() for allowed in config.comfy_allowed_hosts or ()}:
-        message = "This server is no enabled ComfyUI executor and not in COMFY_ALLOWED_HOSTS."
-        item = FieldError("params.server_address", "choice", message)
-        raise UrlNotAllowed(message, errors=[item])
-    name = f"comfyui-{host.replace(':', '-')}"
-    try:
-        with transaction.atomic():
-            Executor.objects.create(name=name, type="comfyui", base_url=url)
-    except IntegrityError:  # a twin was faster
-        pass
+        raise _no_server(
+            "This server is no enabled ComfyUI executor and not in COMFY_ALLOWED_HOSTS."
+        )
+    # A twin may be faster.
+    found, _ = Executor.objects.get_or_create(
+        name=f"comfyui-{host.replace(':', '-')}", defaults={"type": "comfyui", "base_url": url}
+    )
+    if plain_url(found.base_url) != url:
+        raise _no_server(f"The executor {found.name!r} has another address: rename it.")
     fleet.forget()
-    return name
+    return found.name
+
+
+def _no_server(message: str) -> UrlNotAllowed:
+    return UrlNotAllowed(message, errors=[FieldError("params.server_address", "choice", message)])
 
 
 def plain_url(address: str) -> str:

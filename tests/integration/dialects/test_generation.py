@@ -205,6 +205,8 @@ def test_a_server_that_is_allowed_is_made_and_others_are_refused(alice, monkeypa
     assert Executor.objects.get(type="comfyui").base_url == "http://127.0.0.1:8188"
     Executor.objects.filter(type="comfyui").update(status="inactive")
     assert submit(alice, body, expect=422)["code"] == "url_not_allowed"
+    Executor.objects.filter(type="comfyui").update(status="active", base_url="http://10.1.1.1:8188")
+    assert "has another address" in submit(alice, body, expect=422)["detail"]
 
 
 def test_workflows_that_cannot_work_are_refused(alice):
