@@ -13,6 +13,7 @@ from PIL import Image
 from media.models import Asset
 from tasks.models import Task
 from tests.integration.openai_client import HELLO, House, client, house, sandboxed
+from tests.integration.stack import eventually
 
 __all__ = ["client", "house"]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -202,7 +203,7 @@ def test_files(client, house):
 
 
 def test_models(client):
-    listed = {model.id: model for model in client.models.list()}
+    listed = eventually(lambda: {model.id: model for model in client.models.list()})
     assert "sandbox-text" in listed
     assert "gpt-4o-mini-tts" not in listed  # no executor serves it now
     assert listed["sandbox-text"].owned_by == "sandbox"
@@ -212,18 +213,20 @@ def test_models(client):
     assert unknown.value.code == "model_not_found"
 
 
-def test_the_async_client(house):
+def test_the_async_client(client, house):
+    eventually(lambda: client.models.list().data)  # it may be a second old: of another test
+
     async def all_at_once():
-        async with house.eager(max_retries=0) as client:
+        async with house.eager(max_retries=0) as eager:
             return await asyncio.gather(
-                client.chat.completions.create(
+                eager.chat.completions.create(
                     model="sandbox-text", messages=HELLO, extra_body=sandboxed()
                 ),
-                client.images.generate(**SMALL, extra_body=sandboxed()),
-                client.embeddings.create(
+                eager.images.generate(**SMALL, extra_body=sandboxed()),
+                eager.embeddings.create(
                     model="sandbox-embedding", input="kite", extra_body=sandboxed()
                 ),
-                client.models.list(),
+                eager.models.list(),
             )
 
     chat, images, vectors, models = asyncio.run(all_at_once())
