@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -49,11 +50,9 @@ class Listener:
                 self.live_from = "resumed" if self.cursor else "subscribed"
                 if self.cursor:
                     await self._say(action="resume", cursor=self.cursor)
-                try:
+                with suppress(ConnectionClosed):
                     async for text in self.socket:
                         self._hear(json.loads(text))
-                except ConnectionClosed:
-                    pass
 
     async def _say(self, **message: Any) -> None:
         await self.socket.send(json.dumps(message))

@@ -3,6 +3,7 @@
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
@@ -63,12 +64,10 @@ def _cursor(value: Any) -> str:
 def _read_cursor(queryset: QuerySet[T], key: str, text: str) -> Any:
     meta = queryset.model._meta
     fields: list[Any] = meta.pk_fields if key == "pk" else [meta.get_field(key)]
-    try:
+    with suppress(ValueError, ValidationError):
         version, _, value = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
         parts = value.split(",") if len(fields) > 1 else [value]
         if version == "1" and len(parts) == len(fields):
             read = tuple(field.to_python(part) for field, part in zip(fields, parts, strict=True))
             return read if len(fields) > 1 else read[0]
-    except (ValueError, ValidationError):
-        pass
     raise ValidationFailed.of("cursor", "format", "want next_cursor of an earlier answer")

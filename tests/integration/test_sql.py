@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -47,15 +47,15 @@ def frozen(longest: str) -> Iterator[None]:
     here, leave = threading.Event(), threading.Event()
 
     def freeze() -> None:
-        try:
-            with transaction.atomic(), sql.together(longest):
-                sql.execute(RENAME, ["bob"])
-                here.set()
-                leave.wait(30)
-        except DatabaseError:
-            pass
-        finally:
-            connection.close()
+        with (
+            closing(connection),
+            suppress(DatabaseError),
+            transaction.atomic(),
+            sql.together(longest),
+        ):
+            sql.execute(RENAME, ["bob"])
+            here.set()
+            leave.wait(30)
 
     thread = threading.Thread(target=freeze)
     thread.start()
