@@ -21,11 +21,12 @@ async def queued(turns: Turns, *names: str) -> list[asyncio.Task[None]]:
 
 def test_clients_take_turns_with_their_requests():
     async def story():
-        turns, served = Turns(1), []
+        turns = Turns(1)
+        served: list[int] = []
         await turns.take("alice", None)
         waiting = await queued(turns, *"AAABCB")
         for _ in waiting:
-            turns.give_back()
+            turns.give_back("AAABCB"[served[-1]] if served else "alice")
             await asyncio.sleep(0)
             [now] = [n for n, task in enumerate(waiting) if task.done() and n not in served]
             served.append(now)
@@ -43,14 +44,32 @@ def test_who_has_waited_too_long_or_gone_away_gets_no_turn():
         [gone, patient] = await queued(turns, "bob", "bob")
         gone.cancel()
         await asyncio.sleep(0)
-        turns.give_back()
+        turns.give_back("alice")
         await patient
         [late] = await queued(turns, "bob")
-        turns.give_back()
+        turns.give_back("bob")
         late.cancel()  # it has been dealt a turn, and does not know yet
         with pytest.raises(asyncio.CancelledError):
             await late
         await turns.take("alice", 0)
+
+    asyncio.run(story())
+
+
+def test_no_client_works_in_all_places():
+    async def story():
+        turns = Turns(3)
+        greedy = await queued(turns, *"AAAA")
+        assert [task.done() for task in greedy] == [True, True, False, False]
+        await turns.take("B", 0)
+        with pytest.raises(TimeoutError):
+            await turns.take("C", 0.01)
+        turns.give_back("B")
+        await asyncio.sleep(0)
+        assert not greedy[2].done()
+        turns.give_back("A")
+        await greedy[2]
+        assert not greedy[3].done()
 
     asyncio.run(story())
 
@@ -61,8 +80,8 @@ def asking(name: str, kind: str = "application/json") -> HttpRequest:
 
 async def all_taken(stack: AsyncExitStack, kind: str, places: int) -> None:
     """The next one is told when to come again."""
-    for _ in range(places):
-        await stack.enter_async_context(turn(asking("alice", kind), 1))
+    for number in range(places):
+        await stack.enter_async_context(turn(asking(f"alice-{number}", kind), 1))
     with pytest.raises(Unavailable) as refused:
         async with turn(asking("bob", kind), 0.01):
             pass
