@@ -16,7 +16,7 @@ from genpulse import sql
 from genpulse.errors import FamilyDraining, Problem
 from media import services as media
 from providers import registry
-from tasks import drafts, routes
+from tasks import drafts, routes, targets
 from tasks.drafts import Actor, Draft
 from tasks.lifecycle import apply
 from tasks.moves import Settle, Unblock, error
@@ -51,7 +51,7 @@ def draft(actor: Actor, action: str, body: dict[str, Any], price: int) -> Draft:
     """
     chosen = routing.choose(action)
     if chosen is None:
-        drafts.family_open({""})
+        targets.family_open({""})
         return waiting(actor, action, TaskBody(**body), price)
     return drafts.draft(actor, TaskBody(**body, **target_of(chosen)), fixed_price=price)
 

@@ -22,9 +22,9 @@ from providers.base import Model, Params, Provider
 from providers.params import OpenParams
 from providers.registry import Target
 from tasks import insight, workflows
-from tasks.drafts import provider_with
 from tasks.insight import Picture
 from tasks.models import Priority
+from tasks.targets import provider_with
 from wallet import pricing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -6,33 +6,27 @@ transaction; `services.write` then stores drafts in one.
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from admin_integrations import fleet, states
 from admin_integrations.fleet import RouteView
 from genpulse.auth.models import ApiKey
 from genpulse.config import config
 from genpulse.errors import (
-    FamilyDraining,
     FieldError,
     MaxPriceExceeded,
     ModelNotAllowed,
     Problem,
-    UnknownAbility,
-    UnknownExecutor,
     ValidationFailed,
 )
 from genpulse.money import to_credits
 from media import services as media
 from media.services import Prepared
 from providers import registry
-from tasks import routes, workflows
+from tasks import routes, targets
 from tasks.requests import TaskBody
-from tasks.workflows import Runnable
 from wallet import pricing
 from wallet.estimates import estimate
 from wallet.pricing import Quote
@@ -47,9 +41,7 @@ TIMEOUTS = {
     "embedding": 120,
 }
 LONG = 3600  # videos and workflows
-DRAIN_RETRY = 60
 FARTHEST = timedelta(days=30)
-NOTHING_BOUND: Mapping[str, Runnable] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,28 +112,29 @@ def draft(
     new work is no reason to refuse.
     """
     with below(prefix):
-        _one_target(body)
-        bound = bound_to(body)
-        targets = resolve(body, bound)
-        _key_allows(actor, targets)
+        _check_terms(body)
+        targets.check_names(body)
+        bound = targets.bound_to(body)
+        chosen = targets.resolve(body, bound)
+        _key_allows(actor, chosen)
         if not quoting:
-            family_open({target.family for target in targets})
-        clean = validated(actor, body, targets)
-        places = check_workflows(targets, bound, clean)
+            targets.family_open({target.family for target in chosen})
+        clean = validated(actor, body, chosen)
+        places = targets.check_workflows(chosen, bound, clean)
         resolved = media.resolve_inputs(actor.account_id, clean, places=places)
         _check_webhook(body)
-        view = routes.find_or_make(route_of(body, targets[0], clean, bound))
+        view = routes.find_or_make(targets.route_of(body, chosen[0], clean, bound))
         stored, files = media.adopt_data_uris(actor.account_id, resolved, places=places)
     try:
         with below(prefix):
             made = Draft(
                 body=body,
-                targets=targets,
+                targets=chosen,
                 input=stored,
                 route=view,
-                quotes=[quote_of(target, stored, fixed_price) for target in targets],
+                quotes=[quote_of(target, stored, fixed_price) for target in chosen],
                 files=files,
-                extra_options=workflow_options(bound),
+                extra_options=targets.workflow_options(bound),
             )
             _check_price(made)
     except BaseException:
@@ -175,101 +168,16 @@ class below:  # noqa: N801 - reads as a word: `with below("items.3"):`
         return f"{self.prefix}.{field}"
 
 
-def _one_target(body: TaskBody) -> None:
-    named = [name for name in ("model", "workflow", "ability") if getattr(body, name) is not None]
-    if len(named) > 1:
-        raise ValidationFailed.of(named[1], "exclusive", "name exactly one target")
-    if named and named[0] != "model" and body.provider:
-        raise ValidationFailed.of("provider", "exclusive", f"a {named[0]} knows its provider")
-    if not named and not (body.provider and body.task_type):
-        raise ValidationFailed.of(
-            "model", "required", "name a model, a workflow, an ability, or provider and task_type"
-        )
-    if body.ability:
-        raise UnknownAbility(
-            f"There is no ability {body.ability!r}.",
-            errors=[FieldError("ability", "choice", "no such ability")],
-        )
+def _check_terms(body: TaskBody) -> None:
     if body.run_at and body.run_at > datetime.now(UTC) + FARTHEST:
         raise ValidationFailed.of("run_at", "too_large", "at most 30 days ahead")
     if body.store is False and body.retention is not None:
         raise ValidationFailed.of("retention", "exclusive", "store: false keeps nothing")
 
 
-def bound_to(body: TaskBody) -> dict[str, Runnable]:
-    """The workflows of this task by the model each stands for; most tasks have none."""
-    if body.workflow:
-        chosen = workflows.find(body.workflow)
-        return {chosen.model: chosen}
-    if body.provider:
-        return {}
-    found = ((name, workflows.behind(name)) for name in body.models)
-    return {name: chosen for name, chosen in found if chosen is not None}
-
-
-def workflow_options(bound: Mapping[str, Runnable]) -> dict[str, Any]:
-    """What of them is kept with the task: the name to show, the definitions for the adapter."""
-    if not bound:
-        return {}
-    shown = next(iter(bound.values())).shown
-    return {"workflow": shown, "presets": {model: one.preset for model, one in bound.items()}}
-
-
-def check_workflows(
-    targets: Sequence[registry.Target], bound: Mapping[str, Runnable], given: Mapping[str, Any]
-) -> dict[str, str]:
-    """Refuse what no workflow of the task could run; the places of the input that are media because of them."""
-    places: dict[str, str] = {}
-    for target in targets:
-        chosen = bound.get(target.model or "")
-        graph = chosen.preset.get("workflow") if chosen else given.get("workflow")
-        if chosen:
-            workflows.check(chosen, given)
-        elif target.provider == "comfyui" and graph is not None:
-            workflows.check_graph(graph, given)
-        places |= workflows.media_places(graph) if target.provider == "comfyui" else {}
-    return places
-
-
-def resolve(body: TaskBody, bound: Mapping[str, Runnable] = NOTHING_BOUND) -> list[registry.Target]:
-    """One target for each model of the list, all of one task type."""
-    names: list[str | None] = [*(list(bound) if body.workflow else body.models)] or [None]
-    listed = isinstance(body.model, list)
-    targets: list[registry.Target] = []
-    for index, name in enumerate(names):
-        try:
-            chosen = bound.get(name or "")
-            target = registry.resolve(
-                name,
-                provider=body.provider,
-                task_type=body.task_type or (targets[0].task_type if targets else None),
-                input=body.input,
-                bound=chosen.family if chosen else None,
-                listed=provider_with(name),
-            )
-            # The workflow, not the name it goes by, says what it takes.
-            targets.append(replace(target, declared=None) if chosen else target)
-        except ValidationFailed as problem:
-            if not listed:
-                raise
-            item = FieldError(f"model.{index}", problem.errors[0].code, problem.errors[0].message)
-            raise type(problem)(problem.detail, errors=[item], **problem.extra) from None
-    return targets
-
-
-def provider_with(model: str | None) -> str | None:
-    """The provider of an executor whose inventory has the model."""
-    if model is None:
-        return None
-    for executor in fleet.current().executors:
-        if executor.models and model in executor.models:
-            return executor.type
-    return None
-
-
-def validated(actor: Actor, body: TaskBody, targets: Sequence[registry.Target]) -> dict[str, Any]:
-    clean = registry.validate_input(targets[0], body.input)
-    for other in targets[1:]:
+def validated(actor: Actor, body: TaskBody, chosen: Sequence[registry.Target]) -> dict[str, Any]:
+    clean = registry.validate_input(chosen[0], body.input)
+    for other in chosen[1:]:
         registry.validate_input(other, body.input)
     sandbox = clean.get("sandbox")
     if isinstance(sandbox, Mapping) and sandbox.get("crash"):
@@ -277,64 +185,17 @@ def validated(actor: Actor, body: TaskBody, targets: Sequence[registry.Target]) 
             raise ValidationFailed.of("input.sandbox.crash", "choice", "only in development")
         if not actor.admin:
             raise ValidationFailed.of("input.sandbox.crash", "choice", "needs scope admin")
-    if body.conversation_id and targets[0].task_type != "chat":
+    if body.conversation_id and chosen[0].task_type != "chat":
         raise ValidationFailed.of("conversation_id", "choice", "only chat has conversations")
     return clean
 
 
-def _key_allows(actor: Actor, targets: Sequence[registry.Target]) -> None:
+def _key_allows(actor: Actor, chosen: Sequence[registry.Target]) -> None:
     patterns = actor.key.model_patterns if actor.key else []
-    for target in targets:
+    for target in chosen:
         name = (target.model or "").lower()
         if patterns and not any(fnmatch.fnmatchcase(name, p.lower()) for p in patterns):
             raise ModelNotAllowed(f"This key may not use {target.model}.")
-
-
-def drained(families: set[str]) -> set[str]:
-    """Those that take no new work."""
-    wishes = states.current()
-    return {family for family in families if wishes.of(family) == states.DRAINING}
-
-
-def family_open(families: set[str]) -> None:
-    """Raises FamilyDraining. The empty name stands for work of which nobody knows yet where it belongs."""
-    closed = drained(families)
-    if closed:
-        name = " ".join(["The queue", *filter(None, [min(closed)])])
-        raise FamilyDraining(f"{name} takes no new work.", retry_after=DRAIN_RETRY)
-
-
-def route_of(
-    body: TaskBody,
-    target: registry.Target,
-    given: Mapping[str, Any],
-    bound: Mapping[str, Runnable] = NOTHING_BOUND,
-) -> RouteView:
-    """What decides who may serve it. Unknown executor names are refused."""
-    wish, chosen = body.wish, bound.get(target.model or "")
-    known = {executor.name for executor in fleet.current().executors}
-    if isinstance(body.executor, str) and body.executor not in known:
-        raise UnknownExecutor(
-            f"There is no executor {body.executor!r}.",
-            errors=[FieldError("executor", "choice", "no such executor")],
-        )
-    if not set(wish.only) <= known:
-        raise ValidationFailed.of(
-            "executor.only", "choice", "names an executor that does not exist"
-        )
-    return RouteView(
-        id=0,
-        family=target.family,
-        provider=target.provider,
-        model=target.model or "",
-        only=tuple(sorted(wish.only)),
-        avoid=tuple(sorted(wish.avoid)),
-        prefer=tuple(wish.prefer),
-        region=wish.region or "",
-        tags=tuple(sorted(wish.tags)),
-        needs=workflows.files(target.provider, chosen, given),
-        executor=str(chosen.executor) if chosen and chosen.executor else "",
-    )
 
 
 def _check_webhook(body: TaskBody) -> None:

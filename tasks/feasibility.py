@@ -10,9 +10,10 @@ from genpulse.http.parsing import render_time
 from genpulse.money import to_credits
 from tasks import insight
 from tasks.admission import shown
-from tasks.drafts import Draft, drained
+from tasks.drafts import Draft
 from tasks.insight import Eta
 from tasks.standing import Place
+from tasks.targets import drained
 
 
 def estimate(draft: Draft, account: UUID, before: int = 0) -> tuple[Place, Eta | None]:

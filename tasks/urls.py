@@ -5,6 +5,7 @@ from django.urls import path
 from tasks import (
     api,
     batch_api,
+    bulk_api,
     catalogue_api,
     conversation_api,
     event_api,
@@ -19,8 +20,8 @@ from tasks.waiting import patient
 
 urlpatterns = [
     path("api/v1/tasks", patient(api.Tasks.as_view())),
-    path("api/v1/tasks/cancel", api.CancelTasks.as_view()),
-    path("api/v1/tasks/retry", api.RetryTasks.as_view()),
+    path("api/v1/tasks/cancel", bulk_api.CancelTasks.as_view()),
+    path("api/v1/tasks/retry", bulk_api.RetryTasks.as_view()),
     path("api/v1/tasks/<str:id_>", at_a_glance(patient(api.OneTask.as_view()))),
     path("api/v1/tasks/<str:id_>/events", patient(event_api.TaskEvents.as_view())),
     path("api/v1/tasks/<str:id_>/cancel", api.CancelTask.as_view()),
