@@ -1,9 +1,9 @@
-"""The only code that decodes pictures of strangers; run as a script in a process of its own.
+"""The only code that decodes pictures and films of strangers; run as a script in a process of its own.
 
     python -I decoder.py        with a Unix socket as stdin
 
-Each message on the socket is `<type> <longest side>` with two descriptors, the picture and where its WebP goes. A
-child is forked for every picture, so that none meets what another has left; its exit code is the answer.
+Each message on the socket is `<type> <longest side>` with two descriptors, the file and where its WebP goes: of a film
+its first frame. A child is forked for every file, so that none meets what another has left; its exit code is the answer.
 `python -I` and no import of GenPulse: no process here holds a secret, a connection or an environment, and the child
 may use 1 GiB of memory and 10 s of CPU, and write no file. The socket's end is the end of the process.
 """
@@ -20,6 +20,12 @@ from PIL import GifImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin
 MEMORY = 1 << 30
 CPU_SECONDS = 10
 PIXELS = 40_000_000
+FILMS = {  # libav's names: it never guesses, as some of its formats read other files
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/webm": "matroska",
+    "video/x-matroska": "matroska",
+}
 FORMATS = {
     "image/png": PngImagePlugin.PngImageFile.format,
     "image/jpeg": JpegImagePlugin.JpegImageFile.format,
@@ -36,12 +42,33 @@ def confine() -> None:
 
 
 def shrink(source: BinaryIO, target: BinaryIO, content_type: str, longest: int) -> None:
+    small = (first_frame if content_type in FILMS else picture)(source, content_type, longest)
+    small.thumbnail((longest, longest))
+    small.save(target, "WEBP", quality=80, exif=b"")
+
+
+def picture(source: BinaryIO, content_type: str, longest: int) -> Image.Image:
     with Image.open(source, formats=[FORMATS[content_type]]) as image:
         image.draft("RGB", (longest, longest))
         ImageOps.exif_transpose(image, in_place=True)
-        small = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        small.thumbnail((longest, longest))
-        small.save(target, "WEBP", quality=80, exif=b"")
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def first_frame(source: BinaryIO, content_type: str, _longest: int) -> Image.Image:
+    """As it is shown: phones write films that lie on their side, and say so."""
+    import av  # only a child that needs it loads so much
+
+    # A film may name other files and addresses: no way leads there.
+    with av.open(
+        source, "r", format=FILMS[content_type], options={"protocol_whitelist": ""}
+    ) as film:
+        track = film.streams.video[0]
+        track.codec_context.thread_count = 1
+        if track.width * track.height > PIXELS:
+            raise ValueError("too large")
+        frame = next(film.decode(track))
+        shown: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+        return shown.rotate(frame.rotation, expand=True)
 
 
 def obey(order: str, source: int, target: int) -> NoReturn:
@@ -50,8 +77,8 @@ def obey(order: str, source: int, target: int) -> NoReturn:
     try:
         confine()
         content_type, longest = order.split()
-        with open(source, "rb") as picture, open(target, "wb") as small:
-            shrink(picture, small, content_type, int(longest))
+        with open(source, "rb") as file, open(target, "wb") as small:
+            shrink(file, small, content_type, int(longest))
         code = 0
     finally:
         os._exit(code)

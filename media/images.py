@@ -40,7 +40,7 @@ class Decoder:
             )
 
     def shrink(self, file: BinaryIO, content_type: str) -> bytes:
-        """The WebP of the picture in a real file. Raises Undecodable, OSError (TimeoutError when it takes too long)."""
+        """The WebP of the picture or film in a real file. Raises Undecodable, OSError (TimeoutError when it takes too long)."""
         until = time.monotonic() + SECONDS
         order = f"{content_type} {LONGEST_SIDE}".encode()
         mine, its_end = socket.socketpair()
@@ -96,7 +96,7 @@ def dismiss() -> None:
 
 
 def thumbnail(file: BinaryIO, content_type: str) -> bytes | None:
-    """A WebP of at most 512 pixels, or None for a picture that cannot be decoded within the limits."""
+    """A WebP of at most 512 pixels, or None for what cannot be decoded within the limits."""
     with _turn:
         try:
             return decoder().shrink(file, content_type)

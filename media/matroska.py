@@ -1,7 +1,4 @@
-"""WebM and Matroska (RFC 9559) by their structure: sizes and length, and the first picture where that takes no decoder.
-
-Every reader raises ValueError for a file that is cut or lies about its structure.
-"""
+"""Size and length of WebM and Matroska (RFC 9559) by their structure."""
 
 import struct
 from collections.abc import Iterator
@@ -12,16 +9,17 @@ from media.headers import CHUNKS, Size, read
 # Segment, Info, Tracks, Video, Cluster, BlockGroup
 CONTAINERS = frozenset({0x18538067, 0x1549A966, 0x1654AE6B, 0xE0, 0x1F43B675, 0xA0})
 DEEPEST = 5
-TRACK, NUMBER, CODEC, WIDTH, HEIGHT = 0xAE, 0xD7, 0x86, 0xB0, 0xBA
+TRACK, WIDTH, HEIGHT = 0xAE, 0xB0, 0xBA
 SCALE, DURATION = 0x2AD7B1, 0x4489
 BLOCKS = frozenset({0xA3, 0xA1})  # SimpleBlock, Block
-FRAME_BYTES = 16 << 20
 LARGEST_EDGE = 1 << 16  # pixels
-KEY_FRAME = b"\x9d\x01\x2a"
 
 
 def size(file: BinaryIO) -> Size:
-    """The largest picture of its tracks and the time, as far as they are said before the first cluster."""
+    """The largest picture of its tracks and the time, as far as they are said before the first cluster.
+
+    Raises ValueError for a file that is cut or lies about its structure.
+    """
     width = height = 0
     scale, duration = 1_000_000, 0.0
     for name, end in _elements(file, _length(file)):
@@ -36,35 +34,6 @@ def size(file: BinaryIO) -> Size:
         elif name == DURATION:
             duration = _float(_body(file, end))
     return Size(width, height, seconds=round(duration * scale / 1e9, 3) or None)
-
-
-def first_picture(file: BinaryIO) -> bytes | None:
-    """The first frame as a WebP file; None for films that are not VP8.
-
-    A key frame of VP8 is the very content of a lossy WebP (RFC 9649, 2.5): it only needs another envelope.
-    """
-    track = None
-    for name, end in _elements(file, _length(file)):
-        if name == TRACK:
-            said = _children(file, end)
-            track = track or (_number(said.get(NUMBER)) if said.get(CODEC) == b"V_VP8" else None)
-        elif name in BLOCKS and (track is None or _vint(file) == track):
-            return _picture(_frame(file, end)) if track else None
-    return None
-
-
-def _frame(file: BinaryIO, end: int) -> bytes:
-    flags = read(file, 3)[2]
-    if flags & 0x06 or end - file.tell() > FRAME_BYTES:
-        raise ValueError("the first frame is laced or too large")
-    return read(file, end - file.tell())
-
-
-def _picture(frame: bytes) -> bytes | None:
-    if len(frame) < 10 or frame[0] & 1 or frame[3:6] != KEY_FRAME:
-        return None
-    chunk = b"VP8 " + struct.pack("<I", len(frame)) + frame + b"\0" * (len(frame) & 1)
-    return b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk
 
 
 def _length(file: BinaryIO) -> int:
@@ -92,7 +61,7 @@ def _elements(file: BinaryIO, end: int, depth: int = 0) -> Iterator[tuple[int, i
 
 
 def _children(file: BinaryIO, end: int) -> dict[int, bytes]:
-    wanted = {NUMBER, CODEC, WIDTH, HEIGHT}
+    wanted = {WIDTH, HEIGHT}
     return {name: _body(file, at) for name, at in _elements(file, end) if name in wanted}
 
 

@@ -7,7 +7,6 @@ from typing import BinaryIO, cast
 
 import structlog
 
-from media import matroska
 from media.images import thumbnail
 from media.keys import thumbnail_key
 from media.models import Asset, Kind
@@ -15,7 +14,7 @@ from media.sniff import IMAGES
 from media.storages import read, write
 
 log = structlog.get_logger(__name__)
-FILMS = frozenset({"video/webm", "video/x-matroska"})
+FILMS = frozenset({"video/mp4", "video/quicktime", "video/webm", "video/x-matroska"})
 MISSING = Asset.objects.filter(
     kind__in=[Kind.IMAGE, Kind.VIDEO], thumbnail_key__isnull=True, deleted_at__isnull=True
 ).order_by("id")
@@ -47,22 +46,11 @@ def add_thumbnail(asset: Asset, file: BinaryIO) -> None:
 
 
 def _small(file: BinaryIO, content_type: str) -> bytes | None:
-    picture = _still(file) if content_type in FILMS else file
-    if picture is None or not (content_type in FILMS or content_type in IMAGES):
+    if content_type not in IMAGES | FILMS:
         return None
-    # A child process needs a real file at its beginning; neither a storage nor a frame is one.
+    # A child process needs a real file at its beginning, which a storage has not.
     with TemporaryFile() as local:
-        picture.seek(0)
-        copyfileobj(picture, local)
+        file.seek(0)
+        copyfileobj(file, local)
         local.seek(0)
-        kind = "image/webp" if content_type in FILMS else content_type
-        return thumbnail(cast("BinaryIO", local), kind)
-
-
-def _still(film: BinaryIO) -> BinaryIO | None:
-    try:
-        picture = matroska.first_picture(film)
-    except ValueError as error:
-        log.info("media.undecodable", reason=str(error))
-        return None
-    return BytesIO(picture) if picture else None
+        return thumbnail(cast("BinaryIO", local), content_type)

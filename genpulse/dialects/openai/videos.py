@@ -185,9 +185,7 @@ def poster(asset: media.Asset) -> media.Shown:
         return media.small(asset)
     if asset.thumbnail_key is None:
         raise NotFound("The poster frame of this video is not made yet.")
-    raise NotFound(
-        f"This video has no poster frame: it is {asset.content_type}, and frames can be taken from WebM with VP8 only."
-    )
+    raise NotFound("This video has no poster frame: its first frame could not be decoded.")
 
 
 def video_id_of(text: str) -> UUID | None:

@@ -1,10 +1,13 @@
 """Thumbnails are made in a process that may burn; nothing else ever decodes."""
 
 import io
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
+import av
 import psutil
 import pytest
 from PIL import Image
@@ -53,7 +56,67 @@ def test_transparency_stays_and_orientation_is_applied(tmp_path):
     assert "exif" not in turned.info
 
 
+FILMS = {
+    "H.264": ("libx264", "mp4", "video/mp4"),
+    "MPEG-4": ("mpeg4", "mov", "video/quicktime"),
+    "VP8": ("libvpx", "webm", "video/webm"),
+    "VP9": ("libvpx-vp9", "webm", "video/webm"),
+    "AV1": ("libsvtav1", "mp4", "video/mp4"),
+    "H.264 in Matroska": ("libx264", "matroska", "video/x-matroska"),
+}
+
+
+def film(codec: str, form: str, size: tuple[int, int] = (640, 320)) -> bytes:
+    """Two frames: a red one that is green on its right, then a blue one."""
+    first = Image.new("RGB", size, "red")
+    first.paste((0, 255, 0), (size[0] * 4 // 5, 0, *size))
+    file = io.BytesIO()
+    with av.open(file, "w", format=form) as made:
+        track: Any = made.add_stream(codec, rate=2)
+        track.width, track.height = size
+        track.pix_fmt = "yuv420p"
+        for frame in (first, Image.new("RGB", size, "blue")):
+            made.mux(track.encode(av.VideoFrame.from_image(frame)))
+        made.mux(track.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", FILMS)
+def test_the_first_frame_of_a_film(tmp_path, kind):
+    codec, form, content_type = FILMS[kind]
+    small = opened(thumbnail(film(codec, form), content_type, tmp_path)).convert("RGB")
+    assert small.size == (512, 256)
+    assert [color(small, (256, 128)), color(small, (500, 128))] == ["red", "green"]
+
+
+def color(shown: Image.Image, at: tuple[int, int]) -> str:
+    amounts = cast("tuple[int, ...]", shown.getpixel(at))
+    assert max(amounts) > 200, amounts
+    assert sorted(amounts)[1] < 60, amounts
+    return ("red", "green", "blue")[amounts.index(max(amounts))]
+
+
+def test_a_film_that_lies_on_its_side_is_turned(tmp_path):
+    """The matrix of its track, as phones write it: a quarter to the right."""
+    lying = film("libx264", "mp4")
+    plain = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9I", 0, 1 << 16, 0, 2**32 - (1 << 16), 0, 0, 0, 0, 1 << 30)
+    at = lying.index(plain, lying.index(b"tkhd"))
+    standing = lying[:at] + turned + lying[at + len(plain) :]
+    small = opened(thumbnail(standing, "video/mp4", tmp_path)).convert("RGB")
+    assert small.size == (256, 512)
+    assert [color(small, (128, 100)), color(small, (128, 500))] == ["red", "green"]
+
+
+def test_a_list_of_files_in_the_clothes_of_a_film_is_none(tmp_path):
+    (tmp_path / "other.mp4").write_bytes(film("libx264", "mp4"))
+    for text in ("#EXTM3U\n#EXTINF:1,\nother.mp4\n", "ffconcat version 1.0\nfile other.mp4\n"):
+        assert thumbnail(text.encode(), "video/mp4", tmp_path) is None
+
+
 BROKEN = {
+    "film": (film("libx264", "mp4")[:-200], "video/mp4"),
+    "film without picture": (film_of_mp4(), "video/mp4"),
     "data": (png(4000, 4000), "image/png"),
     "text": (png(9, 9, chunk(b"zTXt", b"a\0\0" + b"\x78\x9c" + b"\xff" * 99)), "image/png"),
     "gif": (gif(500, 500)[:20], "image/gif"),
@@ -69,6 +132,10 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_cannot_be_decoded_has_none(tmp_path, name):
     assert thumbnail(*BROKEN[name], tmp_path) is None
+
+
+def test_a_film_of_too_many_pixels_has_none(tmp_path):
+    assert thumbnail(film("mpeg4", "mp4", (8000, 6000)), "video/mp4", tmp_path) is None
 
 
 def test_the_largest_allowed_picture_leaves_this_process_small(tmp_path):
@@ -136,15 +203,15 @@ class TestStored:
     def test_what_cannot_have_one_is_not_tried_again(self, alice):
         broken = services.store(alice.account_id, png(50, 50), origin="upload")
         words = services.store(alice.account_id, b"hello", origin="upload")
-        film = services.store(alice.account_id, film_of_mp4(), origin="upload")
+        broken_film = services.store(alice.account_id, film_of_mp4(), origin="upload")
         assert services.make_missing_thumbnails() == 0
-        assert Asset.objects.get(id=film.id).thumbnail_key == ""
+        assert Asset.objects.get(id=broken_film.id).thumbnail_key == ""
         assert Asset.objects.get(id=broken.id).thumbnail_key == ""
         assert Asset.objects.get(id=words.id).thumbnail_key is None
 
     def test_a_film_has_its_first_picture(self, alice, api, client):
-        film = webm(["a kite"], (640, 320), b"digest", seconds=1, fps=2)
-        asset = services.store(alice.account_id, film, origin="upload")
+        kite = webm(["a kite"], (640, 320), b"digest", seconds=1, fps=2)
+        asset = services.store(alice.account_id, kite, origin="upload")
         assert services.make_missing_thumbnails() == 1
         shown = api.get(f"/api/v1/assets/{asset.id}").json()
         assert [shown["width"], shown["height"], shown["duration_seconds"]] == [640, 320, 1]
@@ -153,9 +220,9 @@ class TestStored:
         assert opened(body_of(answer)).size == (512, 256)
 
     def test_a_result_that_is_given_up_leaves_no_thumbnail(self, alice, storage_folder):
-        film = io.BytesIO(webm(["a kite"], (64, 32), b"digest", seconds=1, fps=2))
-        asset = services.prepare(alice.account_id, film, origin="result")
-        services.add_thumbnail(asset, film)
+        kite = io.BytesIO(webm(["a kite"], (64, 32), b"digest", seconds=1, fps=2))
+        asset = services.prepare(alice.account_id, kite, origin="result")
+        services.add_thumbnail(asset, kite)
         assert len([path for path in storage_folder.rglob("*") if path.is_file()]) == 2
         services.discard([asset])
         assert not [path for path in storage_folder.rglob("*") if path.is_file()]
@@ -170,7 +237,7 @@ def test_no_decoder_is_loaded_by_what_every_process_imports():
     code = (
         "import django; django.setup(); import media.api, media.upload_api, sys;"
         "from media.storages import storage; storage().exists('x');"
-        "print([m for m in ('PIL', 'mutagen', 'puremagic', 'boto3', 'oss2', 'storages') if m in sys.modules])"
+        "print([m for m in ('PIL', 'av', 'mutagen', 'puremagic', 'boto3', 'oss2', 'storages') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True, cwd=REPOSITORY
