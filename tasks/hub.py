@@ -1,8 +1,8 @@
 """One hub for each web process: it hears the bells and reads for everybody who listens or waits.
 
-A bell only wakes: what happened is read from PostgreSQL, and what is asked for within 10 ms becomes one query
-however many ask. Once a second everybody is woken, so that a bell that was lost, or a Redis that is away, costs
-a second and nothing else. Readers hold neither a thread nor a connection.
+A bell only wakes: what happened is read from PostgreSQL, every 10 ms at most, in one query for all who asked
+meanwhile. Once a second everybody is woken, so that a bell that was lost, or a Redis that is away, costs a second
+and nothing else. Readers hold neither a thread nor a connection.
 """
 
 import asyncio
@@ -122,11 +122,12 @@ class Threads:
 
 
 class Loader(Generic[K, V]):
-    """Many `load(key)` within 10 ms become one call of `read(keys)`."""
+    """Many `load(key)` become one call of `read(keys)`: the first at once, then one every 10 ms."""
 
     def __init__(self, read: Callable[[Collection[K]], Mapping[K, V]], threads: Threads) -> None:
         self._read, self._threads = read, threads
         self._asked: dict[K, list[asyncio.Future[V | None]]] = defaultdict(list)
+        self._next = 0.0
         self._running: set[asyncio.Task[None]] = set()
 
     async def load(self, key: K) -> V | None:
@@ -140,7 +141,9 @@ class Loader(Generic[K, V]):
         return await answer
 
     async def _soon(self) -> None:
-        await asyncio.sleep(WINDOW)
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(self._next - loop.time(), 0))
+        self._next = loop.time() + WINDOW
         asked, self._asked = self._asked, defaultdict(list)
         found: Mapping[K, V] = {}
         try:

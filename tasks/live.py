@@ -1,7 +1,7 @@
 """What passes by and is not stored: progress, previews, deltas. The side of the workers.
 
 A job thread only takes notes; one thread for the process sends them in one pipelined round trip: progress and
-previews at most ten times a second for each task, deltas every 20 ms or 32 pieces. While Redis is away what is told
+previews at most ten times a second for each task, deltas at once, then every 20 ms or 32 pieces. While Redis is away what is told
 gets lost; deltas are numbered, so that readers notice, and are then said again as a whole.
 """
 
@@ -171,11 +171,13 @@ class Speaker:
             self._hurry.set()
 
     def _run(self) -> None:
+        sent = 0.0
         while True:
             self._awake.wait()
+            self._hurry.wait(max(sent + DELTAS_EVERY - time.monotonic(), 0))
             self._awake.clear()
-            self._hurry.wait(DELTAS_EVERY)
             self._hurry.clear()
+            sent = time.monotonic()
             self._send()
 
     def _send(self) -> None:
