@@ -118,6 +118,15 @@ class Verdict:
         }
 
 
+Asked = tuple[sql.Answer, sql.Answer, sql.Answer]
+
+
+def ask() -> Asked:
+    """Send the questions for `Fleet.load`."""
+    with sql.together():
+        return sql.later(EXECUTORS), sql.later(CREDENTIALS), sql.later(COOLDOWNS)
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     executors: tuple[ExecutorView, ...]
@@ -126,9 +135,8 @@ class Fleet:
     loaded_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def load(cls) -> "Fleet":
-        with sql.together():
-            executors, credentials, cooldowns = map(sql.later, (EXECUTORS, CREDENTIALS, COOLDOWNS))
+    def load(cls, asked: "Asked | None" = None) -> "Fleet":
+        executors, credentials, cooldowns = asked or ask()
         return cls(
             executors=tuple(_executor(row) for row in executors.dicts()),
             credentials={row["id"]: CredentialView(**row) for row in credentials.dicts()},

@@ -38,10 +38,16 @@ class States:
 _cached: tuple[float, States] | None = None
 
 
-def read() -> States:
+def ask() -> sql.Answer:
+    """Send the question for `read`."""
+    return sql.later(READ)
+
+
+def read(asked: sql.Answer | None = None) -> States:
     """As they are in the database."""
     global _cached  # noqa: PLW0603 - one for a process
-    now = States({name: (state, reason) for name, state, reason in sql.fetch(READ)})
+    rows = (asked or ask()).rows()
+    now = States({name: (state, reason) for name, state, reason in rows})
     _cached = (time.monotonic(), now)
     return now
 

@@ -72,18 +72,18 @@ def together(longest: str = LONGEST) -> Iterator[None]:
     """Statements of the block travel together: each waits only where its answer is read.
 
     What one of them refuses is raised where the next answer is read, or at the end. `execute` cannot count rows here,
-    and `fetch` waits at once; `later` does not. The first block of a transaction says how long that may last.
+    and `fetch` waits at once; `later` does not. A block inside another one is part of it. The first block of a
+    transaction says how long that may last.
     """
     connection.ensure_connection()
     raw: Any = connection.connection
-    with connection.wrap_database_errors:
-        if raw.info.server_version < CAPPED:
-            yield
-            return
-        with raw.pipeline():
-            if connection.in_atomic_block:
-                later(CAP, [longest])
-            yield
+    if raw.info.server_version < CAPPED or raw.pgconn.pipeline_status:
+        yield
+        return
+    with connection.wrap_database_errors, raw.pipeline():
+        if connection.in_atomic_block:
+            later(CAP, [longest])
+        yield
 
 
 class Answer:

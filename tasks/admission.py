@@ -8,16 +8,18 @@ busy. Everything is decided from rows and written in the leader's transaction, s
 
 import heapq
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from admin_integrations import states, usage
-from admin_integrations.fleet import ExecutorView, Fleet, RouteView, Verdict, current, forget
+from admin_integrations import fleet, states, usage
+from admin_integrations.fleet import ExecutorView, Fleet, RouteView, Verdict
 from genpulse import sql
 from genpulse.config import config
+from tasks import capacity, clocks, lanes
 from tasks.capacity import Capacity
 from tasks.clocks import Clocks
-from tasks.lanes import PORTION, Head, Lane, Line, read_heads, read_lanes
+from tasks.lanes import PORTION, Head, Lane, Line, lanes_of, read_heads
 from tasks.lifecycle import Applied, apply
 from tasks.moves import Admit
 
@@ -44,9 +46,9 @@ WHERE quoted > 0 GROUP BY family
 class Round:
     """One admission round inside the leader's transaction."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self.capacity = Capacity(fleet)
+    def __init__(self, known: Fleet, used: capacity.Asked) -> None:
+        self.fleet = known
+        self.capacity = Capacity(known, used)
         self.verdicts: dict[int, list[Verdict]] = {}  # by route
         self.serving: dict[int, frozenset[UUID]] = {}
         self.words: dict[int, list[dict[str, Any]]] = {}  # verdicts as `explain` shows them later
@@ -59,20 +61,26 @@ class Round:
 
     def run(self) -> list[Applied]:
         """Admit what fits; the moves that were applied."""
-        lanes = read_lanes(states.read()) if self._free() else []
-        if not lanes:
+        if not self._free():
             return []
-        # Read after the lanes, so that what waits finds its executors, keys, quotas and cooldowns of this moment.
-        self.fleet = self.capacity.fleet = Fleet.load()
+        with sql.together():
+            # The fleet after the lanes, so that what waits finds its executors, keys, quotas and cooldowns of this moment.
+            wishes, waiting, now, said = states.ask(), lanes.ask(), fleet.ask(), clocks.ask()
+        found = lanes_of(waiting.rows(), states.read(wishes))
+        if not found:
+            return []
+        self.fleet = self.capacity.fleet = Fleet.load(now)
+        self.clocks = Clocks(said)
         free = self._free()
-        self._form_lines(free, lanes)
+        self._form_lines(free, found)
         if not self.lines:
             return []
         self._go_round([executor for executor in free if executor.id in self.lines])
         if not self.admits:
             return []
-        applied = [done for done in apply(self.admits) if done.ok]
-        self._keep(applied)
+        applied = [done for done in apply(self.admits, self._keep) if done.ok]
+        if self.probed:
+            fleet.forget()
         return applied
 
     def _free(self) -> list[ExecutorView]:
@@ -83,10 +91,9 @@ class Round:
         pushed = executor.dispatch == "celery" and executor.status == "active"
         return pushed and self.capacity.free_slots(executor) > 0
 
-    def _form_lines(self, free: list[ExecutorView], lanes: list[Lane]) -> None:
-        self.clocks = Clocks()
+    def _form_lines(self, free: list[ExecutorView], waiting: list[Lane]) -> None:
         lines: dict[tuple[frozenset[UUID], str, str, int], Line] = {}
-        for lane in lanes:
+        for lane in waiting:
             serving = self._serving(lane.route)
             if not serving or self._tenant_full(lane):
                 continue
@@ -269,19 +276,18 @@ class Round:
         tenant.clock += cost / tenant.weight
         self.moved[(route.provider, lane.level, tenant.account_id)] = tenant.clock
 
-    def _keep(self, applied: list[Applied]) -> None:
+    def _keep(self, done: Sequence[Applied]) -> None:
         """Clocks, uses of vendor keys, and cooldowns of executors that are being tried again."""
         # An attempt uses its vendor key once, whatever comes of it.
-        moves = [done.move for done in applied if isinstance(done.move, Admit)]
-        rows = [(*key, clock) for key, clock in sorted(self.moved.items())]
-        with sql.together():
-            usage.count(Counter(move.credential_id for move in moves if move.credential_id))
-            sql.execute(KEEP_SHARES, sql.columns(rows))
-            self.clocks.keep()
-            for executor, model in self.probed:
-                sql.execute(LET_THROUGH, [PROBE_SECONDS * config.backoff_scale, executor, model])
-        if self.probed:
-            forget()
+        moves = [one.move for one in done if one.ok and isinstance(one.move, Admit)]
+        usage.count(Counter(move.credential_id for move in moves if move.credential_id))
+        sql.execute(
+            KEEP_SHARES,
+            sql.columns([(*key, clock) for key, clock in sorted(self.moved.items())]),
+        )
+        self.clocks.keep()
+        for executor, model in self.probed:
+            sql.execute(LET_THROUGH, [PROBE_SECONDS * config.backoff_scale, executor, model])
 
 
 def shown(verdict: Verdict, capacity: Capacity) -> dict[str, Any]:
@@ -309,6 +315,6 @@ loaded: dict[
 passed_by: Counter[UUID] = Counter()  # how often in a row the loaded model went first
 
 
-def admit() -> list[Applied]:
-    """Run one round in the current transaction; what was admitted."""
-    return Round(current()).run()
+def admit(used: capacity.Asked | None = None) -> list[Applied]:
+    """Run one round in the current transaction; what was admitted. `used`: asked already, in it."""
+    return Round(fleet.current(), used or capacity.ask()).run()

@@ -4,7 +4,7 @@ Everything is counted from the rows of active attempts; nothing is kept elsewher
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from uuid import UUID
 
 from admin_integrations.fleet import ExecutorView, Fleet, Verdict
@@ -15,9 +15,10 @@ MOST_OF_A_WORKER = 0.8  # what one family may hold while another one waits
 
 # What is being looked up is in stage `sending` too, but no worker holds a lease on it.
 USED = """
-SELECT executor_id, credential_id, account_id, key_id, family,
+SELECT executor_id, credential_id, account_id, key_id, api_key.max_concurrency, family,
        (stage = 'admitted' OR lease_until IS NOT NULL) AND NOT alone AS on_thread, count(*)
-FROM tasks_attempt WHERE slot GROUP BY 1, 2, 3, 4, 5, 6
+FROM tasks_attempt LEFT JOIN accounts_apikey AS api_key ON api_key.id = key_id
+WHERE slot GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 WORKERS = """
 SELECT queues, threads, quarantine FROM tasks_worker
@@ -26,13 +27,22 @@ WHERE NOT draining AND last_seen > now() - make_interval(secs => %s)
 ALONE = """
 SELECT count(*) FROM tasks_attempt WHERE slot AND alone AND (stage = 'admitted' OR lease_until IS NOT NULL)
 """
-KEY_LIMITS = "SELECT id, max_concurrency FROM accounts_apikey WHERE id = ANY(%s) AND max_concurrency IS NOT NULL"
+
+
+Asked = tuple[sql.Answer, sql.Answer]
+
+
+def ask() -> Asked:
+    """Send the questions of a `Capacity`."""
+    with sql.together():
+        return sql.later(USED), sql.later(WORKERS, [config.lease_seconds])
 
 
 class Capacity:
     """What is free at one moment, counted down as a round admits."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, asked: "Asked | None" = None) -> None:
+        used, workers = asked or ask()
         self.fleet = fleet
         self.executors: Counter[UUID] = Counter()
         self.credentials: Counter[UUID] = Counter()
@@ -40,9 +50,9 @@ class Capacity:
         self.keys: Counter[UUID] = Counter()
         self.uses: Counter[UUID] = Counter()  # of vendor keys, by what this round has admitted
         self.on_thread: Counter[str] = Counter()
-        with sql.together():
-            used, workers = sql.later(USED), sql.later(WORKERS, [config.lease_seconds])
-        for executor, credential, account, key, family, thread, count in used.rows():
+        self.key_limits: dict[UUID, int] = {}
+        for executor, credential, account, key, limit, family, thread, count in used.rows():
+            self.know(key, limit)
             self.count(executor, credential, account, key, count)
             self.on_thread[family] += count * thread
         rows = workers.rows()
@@ -51,8 +61,6 @@ class Capacity:
         ]
         quarantines = sum(alone for _, _, alone in rows)
         self.alone = quarantines - (sql.fetch(ALONE)[0][0] if quarantines else 0)
-        self.key_limits: dict[UUID, int] = {}
-        self.know_keys(self.keys)
 
     def count(
         self,
@@ -69,11 +77,10 @@ class Capacity:
         if key:
             self.keys[key] += count
 
-    def know_keys(self, keys: Iterable[UUID]) -> None:
-        """Learn the limits of these API keys."""
-        wanted = list(keys)
-        if wanted:
-            self.key_limits.update(sql.fetch(KEY_LIMITS, [wanted]))
+    def know(self, key: UUID | None, limit: int | None) -> None:
+        """How much of an API key may run at once, where that is limited."""
+        if key and limit is not None:
+            self.key_limits[key] = limit
 
     def free_slots(self, executor: ExecutorView) -> int:
         return max(executor.max_concurrency - self.executors[executor.id], 0)

@@ -19,12 +19,17 @@ KEEP_CLOCKS = (
 )
 
 
+def ask() -> sql.Answer:
+    """Send the question for `Clocks`."""
+    return sql.later(CLOCKS)
+
+
 class Clocks:
     """The clocks of levels (6:3:1 at each executor), and the floors that tenants back from idle start at."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: sql.Answer) -> None:
         self.values: dict[tuple[str, int], float] = defaultdict(float)
-        for name, level, clock in sql.fetch(CLOCKS):
+        for name, level, clock in asked.rows():
             self.values[(name, level)] = clock
         self.changed: set[tuple[str, int]] = set()
 

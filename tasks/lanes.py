@@ -9,6 +9,7 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from admin_integrations import states
@@ -45,7 +46,7 @@ LEFT JOIN tasks_share share ON share.provider = route.provider AND share.level =
 """
 )
 HEADS = """
-SELECT lane.place, head.id, head.quoted, head.key_id, head.crashes, head.rank
+SELECT lane.place, head.id, head.quoted, head.key_id, head.crashes, head.rank, api_key.max_concurrency
 FROM unnest(%s::bigint[], %s::smallint[], %s::uuid[], %s::bigint[], %s::uuid[]) WITH ORDINALITY
   AS lane(route_id, priority, account_id, rank, id, place),
 LATERAL (
@@ -54,6 +55,7 @@ LATERAL (
     AND account_id = lane.account_id AND (rank, id) > (lane.rank, lane.id)
     AND (key_id IS NULL OR key_id <> ALL(%s)) AND (crashes < %s OR %s)
   ORDER BY rank, id LIMIT %s) AS head
+LEFT JOIN accounts_apikey AS api_key ON api_key.id = head.key_id
 ORDER BY lane.place, head.rank, head.id
 """
 
@@ -128,9 +130,13 @@ class Line:
         return len(self._heap)
 
 
-def read_lanes(wishes: States) -> list[Lane]:
+def ask() -> sql.Answer:
+    """Send the question which lanes wait."""
+    return sql.later(LANES)
+
+
+def lanes_of(rows: Sequence[tuple[Any, ...]], wishes: States) -> list[Lane]:
     """Every waiting lane, but those of paused families."""
-    rows = sql.fetch(LANES)
     known = routes.views({row[0] for row in rows})
     tenants: dict[tuple[str, int, UUID], Tenant] = {}
     lanes = []
@@ -152,13 +158,12 @@ def read_heads(lanes: Sequence[Lane], depth: int, capacity: Capacity) -> None:
         return
     rows = [(lane.route.id, lane.level, lane.tenant.account_id, *lane.after) for lane in lanes]
     more = [capacity.full_keys(), SUSPECT_AFTER, capacity.alone > 0, depth]
-    for place, id_, quoted, key, crashes, rank in sql.fetch(HEADS, [*sql.columns(rows), *more]):
+    for place, id_, quoted, key, crashes, rank, limit in sql.fetch(
+        HEADS, [*sql.columns(rows), *more]
+    ):
+        capacity.know(key, limit)
         lane = lanes[place - 1]
         lane.heads.append(Head(id_, quoted, key, crashes >= SUSPECT_AFTER))
         lane.after = (rank, id_)
     for lane in lanes:
         lane.more = len(lane.heads) >= depth
-    capacity.know_keys(
-        {head.key_id for lane in lanes for head in lane.heads if head.key_id}
-        - capacity.key_limits.keys()
-    )

@@ -34,8 +34,8 @@ class Lease:
         self.me = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-6:]}"
         self.epoch = -1
 
-    def hold(self) -> bool:
-        """Take or renew it in the current transaction; False = somebody else has it."""
+    def ask(self) -> sql.Answer:
+        """Send the question for `hold`, the first one of a transaction."""
         with_names = {
             "me": self.me,
             "epoch": self.epoch,
@@ -43,7 +43,11 @@ class Lease:
             "stuck": STUCK,
         }
         with sql.together(STUCK):
-            rows = sql.fetch(HOLD, with_names)
+            return sql.later(HOLD, with_names)
+
+    def hold(self, asked: sql.Answer | None = None) -> bool:
+        """Take or renew it in the current transaction; False = somebody else has it."""
+        rows = (asked or self.ask()).rows()
         if not rows and not sql.fetch(ROW):
             sql.execute(SEED)
         self.epoch = rows[0][0] if rows else -1

@@ -7,7 +7,7 @@ between the lock and the write; a move that does not fit any more changes nothin
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -22,7 +22,17 @@ from genpulse.events.log import NewEvent, announce_work, append
 from genpulse.money import to_credits
 from tasks import counting, deliveries, rows
 from tasks.models import TERMINAL, Batch, Status
-from tasks.moves import AttemptFailed, Cancel, Canceled, Move, Settle, Succeed
+from tasks.moves import (
+    Admit,
+    AttemptFailed,
+    Cancel,
+    Canceled,
+    Move,
+    Sending,
+    Settle,
+    Start,
+    Succeed,
+)
 from tasks.state import Step, TaskState, batch_outcome
 from wallet import services as wallet
 
@@ -37,6 +47,11 @@ CLOSE_BATCHES = (
     + sql.unnest({"id": "uuid", "ended": "int"})
     + " WHERE b.id = new.id RETURNING b.id, b.account_id, b.open, b.winner_id"
 )
+HARMLESS = (
+    Admit,
+    Start,
+    Sending,
+)  # they end nothing, so no race is decided by them or decides about them
 RETRIES = 3
 RACE, RACE_LOST = "canceled_by_race", "Another task of the race was first."
 
@@ -50,18 +65,23 @@ class Applied:
     task: TaskState | None
 
 
-def apply(moves: Sequence[Move]) -> list[Applied]:
+Along = Callable[[Sequence[Applied]], object]
+
+
+def apply(moves: Sequence[Move], along: Along | None = None) -> list[Applied]:
     """Apply `moves` in order, together. Inside a transaction it joins that one.
+
+    When anything changes, `along` is called among the writes: its statements travel with them, and see them.
 
     Raises what the database raises; deadlocks, serialization failures and lock time-outs are tried again
     when the transaction is our own.
     """
     if transaction.get_connection().in_atomic_block:
-        return _apply(moves)
+        return _apply(moves, along)
     for attempt in range(RETRIES):
         try:
             with transaction.atomic():
-                return _apply(moves)
+                return _apply(moves, along)
         except OperationalError as error:
             if attempt == RETRIES - 1 or not passing(error):
                 raise
@@ -75,17 +95,26 @@ def passing(error: OperationalError) -> bool:
     )
 
 
-def _apply(moves: Sequence[Move]) -> list[Applied]:
+def _apply(moves: Sequence[Move], along: Along | None) -> list[Applied]:
     ids = sorted({move.task_id for move in moves})
+    harmless = all(isinstance(move, HARMLESS) for move in moves)
     with sql.together():
-        races, tasks = sql.later(RACES, [ids]), rows.lock(ids)
-    locked = tasks()
+        races, tasks = None if harmless else sql.later(RACES, [ids]), rows.lock(ids)
+        return _step(moves, tasks(), dict(races.rows()) if races else {}, along)
+
+
+def _step(
+    moves: Sequence[Move],
+    locked: Sequence[rows.Locked],
+    races: dict[UUID, UUID | None],
+    along: Along | None,
+) -> list[Applied]:
     if not locked:
         return [Applied(move, False, None) for move in moves]
-    group = Group({one.task.id: one.task for one in locked}, dict(races.rows()), locked[0].now)
+    group = Group({one.task.id: one.task for one in locked}, races, locked[0].now)
     group.watched = {one.task.id for one in locked if one.watched}
     applied = [group.take(move) for move in moves]
-    group.write()
+    group.write(partial(along, applied) if along else None)
     return applied
 
 
@@ -154,7 +183,8 @@ class Group:
         )
         return task.evolve(seq=task.seq + len(step.events))
 
-    def write(self) -> None:
+    def write(self, along: Callable[[], object] | None) -> None:
+        """Inside `sql.together`."""
         if not self.steps:
             return
         ended = [
@@ -162,19 +192,18 @@ class Group:
             for id_, task in self.after.items()
             if task.status in TERMINAL and self.before[id_].status not in TERMINAL
         ]
-        with sql.together():
-            check = rows.update_tasks(self.before, self.after)
-            rows.write_attempts(self.steps)
-            rows.update_contents(self.steps)
-            append(self.events)
-            batches = self._write_batches(ended)
-            deliveries.write(
-                [event for event in self.events if event.task in self.watched] + batches
-            )
-            self._settle(ended)
+        check = rows.update_tasks(self.before, self.after)
+        rows.write_attempts(self.steps)
+        rows.update_contents(self.steps)
+        if along:
+            along()
+        append(self.events)
+        batches = self._write_batches(ended)
+        deliveries.write([event for event in self.events if event.task in self.watched] + batches)
+        self._settle(ended)
         check()
         transaction.on_commit(partial(counting.written, self.steps, ended), robust=True)
-        if ended or any(step.attempt or step.task.status == Status.QUEUED for step in self.steps):
+        if ended or any(makes_room(step) for step in self.steps):
             announce_work()
 
     def _write_batches(self, ended: Sequence[TaskState]) -> list[NewEvent]:
@@ -208,6 +237,13 @@ class Group:
                 if task.hold_id
             ]
         )
+
+
+def makes_room(step: Step) -> bool:
+    """Whether a round of admission may find more to do: somebody waits, or a slot or a thread is free."""
+    change = step.attempt
+    freed = change is not None and not (change.slot and change.lease_until)
+    return freed or step.task.status == Status.QUEUED
 
 
 def batch_ends(closed: Sequence[tuple[Any, ...]]) -> list[NewEvent]:

@@ -25,11 +25,11 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
 from admin_integrations import fleet
-from genpulse import meters
+from genpulse import meters, sql
 from genpulse.config import config
 from genpulse.events import bells
-from tasks import admission, blocking, chores, publish, timers, webhooks
-from tasks.leader import Lease
+from tasks import admission, blocking, capacity, chores, publish, timers, webhooks
+from tasks.leader import STUCK, Lease
 from tasks.lifecycle import Applied
 from tasks.quarantine import Quarantine
 
@@ -113,15 +113,19 @@ class Orchestrator:
         """Rounds until nothing more fits."""
         while not self.stopping.is_set():
             admitted = self.round()
-            publish.publish(messages(admitted))
             if len(admitted) < admission.MOST_PER_ROUND // 2:
                 return
 
     def round(self) -> Sequence[Applied]:
-        """One round as the leader; nothing as anybody else."""
+        """One round as the leader; nothing as anybody else. Workers hear of it before those who listen to events."""
+        admitted: list[Applied] = []
         with meters.admit_seconds.time(), transaction.atomic():
-            self.leading = self.lease.hold()
-            return admission.admit() if self.leading else []
+            transaction.on_commit(lambda: publish.publish(messages(admitted)))
+            with sql.together(STUCK):
+                asked, used = self.lease.ask(), capacity.ask()
+                self.leading = self.lease.hold(asked)
+                admitted += admission.admit(used) if self.leading else []
+        return admitted
 
     def _listen(self) -> None:
         """The doorbell; without it admission still happens every tick."""

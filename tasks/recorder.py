@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from psycopg import errors as pg
 
 from genpulse import meters, sql
@@ -24,7 +25,7 @@ from genpulse.ids import new_id
 from tasks import work
 from tasks.lifecycle import Applied, apply
 from tasks.moves import Move, Start
-from tasks.work import Work
+from tasks.work import Key, Work
 
 log = structlog.get_logger(__name__)
 MOST = 64
@@ -150,13 +151,33 @@ class Recorder:
     def _apply(group: Sequence[Entry]) -> None:
         moves = [entry.move() if callable(entry.move) else entry.move for entry in group]
         meters.group_size.observe(len(moves))
-        done = apply(moves)
-        claims = [result.move for result in done if result.ok and isinstance(result.move, Start)]
-        loaded = work.load([(claim.task_id, claim.attempt) for claim in claims])
-        for entry, result in zip(group, done, strict=True):
-            claim = result.move if isinstance(result.move, Start) and result.ok else None
-            found = loaded.get((claim.task_id, claim.attempt)) if claim else None
-            entry.future.set_result(Recorded(result, found))
+
+        def along(done: Sequence[Applied]) -> None:
+            claimed = [claim for result in done if (claim := claim_of(result))]
+            # The first thing after the commit: whoever has claimed goes on before anybody is rung.
+            transaction.on_commit(partial(give_out, group, done, work.ask(claimed)), robust=True)
+
+        for entry, result in zip(group, apply(moves, along), strict=True):
+            if not entry.future.done():
+                entry.future.set_result(Recorded(result))
+
+
+def claim_of(result: Applied) -> Key | None:
+    move = result.move
+    return (move.task_id, move.attempt) if result.ok and isinstance(move, Start) else None
+
+
+def give_out(
+    group: Sequence[Entry], done: Sequence[Applied], asked: Callable[[], dict[Key, dict[str, Any]]]
+) -> None:
+    """Answer those who wait for a group that is written."""
+    rows = asked()
+    for entry, result in zip(group, done, strict=True):
+        row = rows.get(claim) if (claim := claim_of(result)) else None
+        try:
+            entry.future.set_result(Recorded(result, work.complete(row) if row else None))
+        except Exception as error:
+            bury(entry, error)
 
 
 def is_away(error: Exception) -> bool:

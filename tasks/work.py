@@ -1,6 +1,6 @@
 """Everything a worker needs to know about an attempt, read in one go so that job threads need no database."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 from uuid import UUID
@@ -122,13 +122,19 @@ class Work:
 
 def load(keys: Sequence[Key]) -> dict[Key, Work]:
     """The attempts of `keys` that exist."""
+    return {key: complete(row) for key, row in ask(keys)().items()}
+
+
+def ask(keys: Sequence[Key]) -> Callable[[], dict[Key, dict[str, Any]]]:
+    """Send the question; the rows of those that exist, for `complete`."""
     if not keys:
-        return {}
-    rows = sql.fetch_dicts(READ, sql.columns(list(keys)))
-    return {(row["task_id"], row["attempt"]): _work(row) for row in rows}
+        return dict
+    found = sql.later(READ, sql.columns(list(keys)))
+    return lambda: {(row["task_id"], row["attempt"]): row for row in found.dicts()}
 
 
-def _work(row: dict[str, Any]) -> Work:
+def complete(row: dict[str, Any]) -> Work:
+    """With its context, its workflow and its files, which may take more questions."""
     for name in ("input", "options", "price", "config", "result"):
         row[name] = sql.loads(row[name])
     row["input"] = row["input"] or {}

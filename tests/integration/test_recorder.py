@@ -9,7 +9,7 @@ from django.db import OperationalError, transaction
 
 from genpulse import sql
 from tasks import leader, recorder
-from tasks.lifecycle import Applied, apply
+from tasks.lifecycle import Along, Applied, apply
 from tasks.models import DeadLetter, Task
 from tasks.moves import HandBack, Move, Start
 from tasks.orchestrator import Orchestrator
@@ -42,11 +42,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, fail: Any, times: int) -> list[int]
     """`apply` fails so often before it works; the sizes of the groups it was given."""
     sizes: list[int] = []
 
-    def unlucky(moves: Sequence[Move]) -> list[Applied]:
+    def unlucky(moves: Sequence[Move], along: Along | None) -> list[Applied]:
         sizes.append(len(moves))
         if len(sizes) <= times:
             fail()
-        return apply(moves)
+        return apply(moves, along)
 
     monkeypatch.setattr(recorder, "apply", unlucky)
     return sizes
