@@ -9,7 +9,7 @@ between the lock and the write; a move that does not fit any more changes nothin
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -53,6 +53,7 @@ HARMLESS = (
     Sending,
 )  # they end nothing, so no race is decided by them or decides about them
 RETRIES = 3
+NEVER = datetime.min.replace(tzinfo=UTC)
 RACE, RACE_LOST = "canceled_by_race", "Another task of the race was first."
 
 
@@ -100,21 +101,11 @@ def _apply(moves: Sequence[Move], along: Along | None) -> list[Applied]:
     harmless = all(isinstance(move, HARMLESS) for move in moves)
     with sql.together():
         races, tasks = None if harmless else sql.later(RACES, [ids]), rows.lock(ids)
-        return _step(moves, tasks(), dict(races.rows()) if races else {}, along)
-
-
-def _step(
-    moves: Sequence[Move],
-    locked: Sequence[rows.Locked],
-    races: dict[UUID, UUID | None],
-    along: Along | None,
-) -> list[Applied]:
-    if not locked:
-        return [Applied(move, False, None) for move in moves]
-    group = Group({one.task.id: one.task for one in locked}, races, locked[0].now)
-    group.watched = {one.task.id for one in locked if one.watched}
-    applied = [group.take(move) for move in moves]
-    group.write(partial(along, applied) if along else None)
+        group = Group(tasks(), dict(races.rows()) if races else {})
+        applied = [group.take(move) for move in moves]
+        if group.steps:
+            group.write(partial(along, applied) if along else None)
+    group.check()
     return applied
 
 
@@ -126,17 +117,16 @@ def lock_races(tasks: Sequence[UUID]) -> dict[UUID, UUID | None]:
 class Group:
     """The tasks locked by one `apply`, as they are and as they become."""
 
-    def __init__(
-        self, tasks: dict[UUID, TaskState], races: dict[UUID, UUID | None], now: datetime
-    ) -> None:
-        self.before = tasks
-        self.after = dict(tasks)
+    def __init__(self, locked: Sequence[rows.Locked], races: dict[UUID, UUID | None]) -> None:
+        self.before = {one.task.id: one.task for one in locked}
+        self.after = dict(self.before)
         self.races = races
         self.winners: dict[UUID, UUID] = {}
-        self.now = now
+        self.now = locked[0].now if locked else NEVER  # without a task nobody asks
         self.steps: list[Step] = []
         self.events: list[NewEvent] = []
-        self.watched: set[UUID] = set()  # tasks with a webhook, own or of their account
+        self.watched = {one.task.id for one in locked if one.watched}
+        self.check: Callable[[], None] = lambda: None  # after the writes
 
     def take(self, move: Move) -> Applied:
         task = self.after.get(move.task_id)
@@ -184,15 +174,12 @@ class Group:
         return task.evolve(seq=task.seq + len(step.events))
 
     def write(self, along: Callable[[], object] | None) -> None:
-        """Inside `sql.together`."""
-        if not self.steps:
-            return
         ended = [
             task
             for id_, task in self.after.items()
             if task.status in TERMINAL and self.before[id_].status not in TERMINAL
         ]
-        check = rows.update_tasks(self.before, self.after)
+        self.check = rows.update_tasks(self.before, self.after)
         rows.write_attempts(self.steps)
         rows.update_contents(self.steps)
         if along:
@@ -201,7 +188,6 @@ class Group:
         batches = self._write_batches(ended)
         deliveries.write([event for event in self.events if event.task in self.watched] + batches)
         self._settle(ended)
-        check()
         transaction.on_commit(partial(counting.written, self.steps, ended), robust=True)
         if ended or any(makes_room(step) for step in self.steps):
             announce_work()
