@@ -15,7 +15,7 @@ from genpulse.http.parsing import render_time
 from tasks import channels, waiting
 from tasks.asides import Asides
 from tasks.deltas import Deltas, Piece
-from tasks.events import BATCH_ENDS, TASK_ENDS, Stored
+from tasks.events import BATCH_ENDS, MOST, TASK_ENDS, Stored
 from tasks.hub import EVERYTHING, Watch, hub
 from tasks.render import text
 
@@ -78,6 +78,7 @@ class TaskSource:
         found = await hub().task_events.load((self.task_id, self.after)) or []
         if found:
             self.after = found[-1].seq or self.after
+        if len(found) == MOST:
             watch.ring()  # there may be more than one read can hold
         return found
 

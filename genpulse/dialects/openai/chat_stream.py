@@ -33,7 +33,11 @@ async def follow(
     try:
         with here.hearing(watch, channels.stored(account_id), channels.passing(account_id)):
             while not voice.over:
-                if said := await news(source, watch, deltas, voice):
+                rung, passing = await watch.woken()
+                more = rung or any(message["type"] == DELTA for message in passing)
+                if more and (said := voice.says(await deltas.news(voice.task_id))):
+                    yield said
+                if rung and (said := await ended(source, watch, deltas, voice)):
                     yield said
                 if here.loop.time() - pinged >= PING_EVERY:
                     pinged = here.loop.time()
@@ -43,13 +47,10 @@ async def follow(
             background(give_up(leaves))
 
 
-async def news(source: TaskSource, watch: Watch, deltas: Deltas, voice: Voice) -> str:
-    """What came since the last look; at the end, all that is left and the mark of completeness."""
-    rung, passing = await watch.woken()
+async def ended(source: TaskSource, watch: Watch, deltas: Deltas, voice: Voice) -> str:
+    """Nothing, or at the task's end all that is left and the mark of completeness."""
     said = ""
-    if rung or any(message["type"] == DELTA for message in passing):
-        said = voice.says(await deltas.news(voice.task_id))
-    for event in await source.read(watch) if rung else ():
+    for event in await source.read(watch):
         if event.type in TASK_ENDS and not voice.over:
             said += voice.ends(event, await deltas.rest(voice.task_id, event.data.get("output")))
     return said + DONE if voice.complete else said
