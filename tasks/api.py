@@ -19,12 +19,12 @@ from genpulse.http.parsing import Body, parse
 from genpulse.http.views import NativeView
 from genpulse.ids import parse_id
 from media import services as media
-from tasks import drafts, services, snapshots, streams, verbs, waiting
+from tasks import drafts, render, services, snapshots, streams, verbs, waiting
 from tasks.drafts import Actor
 from tasks.filters import TaskFilter
 from tasks.models import TERMINAL, Batch, Task, TaskContent
 from tasks.moves import GiveUp, Move, Resend, Settle, error
-from tasks.render import render_task, render_tasks, whole
+from tasks.render import render_tasks
 from tasks.requests import CloneBody, TaskBody, merge_patch
 from tasks.snapshots import Snapshot
 from tasks.waiting import WaitQuery
@@ -70,7 +70,10 @@ class TaskDoor(NativeView):
 
     def shown(self, task_id: UUID) -> dict[str, Any]:
         """The task as it is now in the database: the answer to a write always shows that write."""
-        return render_task(*whole(task_id), admin=self.credential.has("admin"))
+        return self.rendered(render.whole(task_id))
+
+    def rendered(self, found: render.Whole) -> dict[str, Any]:
+        return render.render_task(*found, admin=self.credential.has("admin"))
 
     def held(
         self,
@@ -104,20 +107,26 @@ class TaskDoor(NativeView):
             lambda: self.reply(replace(answer, body=shown(made), headers=headers)),
         )
 
-    def created(self, task_id: UUID, status: int = 201) -> Answer:
+    def created(
+        self, task_id: UUID, status: int = 201, found: render.Whole | None = None
+    ) -> Answer:
         headers = {"Location": f"/api/v1/tasks/{task_id}", "X-GenPulse-Task-Id": str(task_id)}
-        return Answer(status=status, body=self.shown(task_id), headers=headers, object_id=task_id)
+        body = self.rendered(found or render.whole(task_id))
+        return Answer(status=status, body=body, headers=headers, object_id=task_id)
 
     def store(self, body: TaskBody, **changes: Any) -> Answer:
         """Check `body` outside and write it inside the transaction of its Idempotency-Key."""
         made = drafts.draft(self.actor(), body)
         for name, value in changes.items():
             setattr(made, name, value)
+
+        def create() -> Answer:
+            placed = services.place(self.actor(), [made], ask=render.ask)
+            return replace(self.created(placed.ids[0], found=placed.asked()), last=placed.pay)
+
         answer: Answer | None = None
         try:
-            answer = self.once(
-                lambda: self.created(services.write(self.actor(), [made])[0]), self.shown
-            )
+            answer = self.once(create, self.shown)
         finally:
             if answer is None or answer.replayed:
                 media.discard(made.files)

@@ -53,7 +53,9 @@ class Batches(BatchDoor):
         files = [file for draft in made for file in draft.files]
 
         def create() -> Answer:
-            ids = services.write(self.actor(), made, spec_of(own, self.body, bodies[0][1]))
+            spec = spec_of(own, self.body, bodies[0][1])
+            placed = services.place(self.actor(), made, spec)
+            ids = placed.ids
             batch_id = Task.objects.values_list("batch_id", flat=True).get(pk=ids[0])
             assert batch_id is not None  # noqa: S101 - write made it
             return Answer(
@@ -65,6 +67,7 @@ class Batches(BatchDoor):
                     "X-GenPulse-Task-Id": str(ids[0]),
                 },
                 object_id=batch_id,
+                last=placed.pay,
             )
 
         answer: Answer | None = None

@@ -1,7 +1,7 @@
 """The task and batch objects of the native API, from rows. Signed URLs are made here, at read, and nowhere stored."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -79,11 +79,23 @@ def _extras(row: Sequence[Any]) -> Extras:
     return Extras(**{name: sql.loads(value) if name in JSON else value for name, value in named})
 
 
-def whole(task_id: UUID) -> tuple[Task, Extras]:
+Whole = tuple[Task, Extras]
+
+
+def whole(task_id: UUID) -> Whole:
     """A task that exists, with its extras: one query."""
-    [row] = sql.fetch(WHOLE, [True, [task_id]])
-    task = Task.from_db(None, COLUMNS, row[: len(COLUMNS)])
-    return task, _extras(row[len(COLUMNS) :])
+    return ask(task_id)()
+
+
+def ask(task_id: UUID) -> Callable[[], Whole]:
+    """Send the question for `whole`; what reads the answer."""
+    asked = sql.later(WHOLE, [True, [task_id]])
+
+    def read() -> Whole:
+        [row] = asked.rows()
+        return Task.from_db(None, COLUMNS, row[: len(COLUMNS)]), _extras(row[len(COLUMNS) :])
+
+    return read
 
 
 def render_tasks(

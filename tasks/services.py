@@ -4,7 +4,7 @@ Statement order is that of `lifecycle.apply`: tasks, contents, events, batches, 
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -85,6 +85,33 @@ def write(
 
     All or nothing: raises InsufficientCredits, TooManyWaiting, BudgetExceeded, NotFeasible.
     """
+    placed = place(actor, made, batch, joins=joins)
+    placed.pay()
+    return placed.ids
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Tasks that are stored, but for their holds; and what was asked along with them."""
+
+    ids: list[UUID]
+    freezes: list[wallet.Freeze]
+    asked: Any = None
+
+    def pay(self) -> None:
+        """The last thing of the transaction: all who spend from one wallet wait for each other. Raises InsufficientCredits."""
+        wallet.freeze_many(self.freezes)
+
+
+def place(
+    actor: Actor,
+    made: Sequence[Draft],
+    batch: BatchSpec | None = None,
+    *,
+    joins: UUID | None = None,
+    ask: Callable[[UUID], Any] | None = None,
+) -> Placed:
+    """`write` without the holds: the caller must `pay`. `ask` may send a question about the first task along."""
     now, watched, limits = _now(actor.account_id)
     price = sum(draft.price for draft in made)
     _check_waiting(actor, limits, len(made))
@@ -105,11 +132,12 @@ def write(
         _adopt_files(actor, made)
         if joins:
             sql.execute(REOPEN, [len(rows), joins])
-        wallet.freeze_many([_freeze(row) for row in rows if row.hold_id and not row.draft.adopts])
+        asked = ask(rows[0].id) if ask else None
     announce_work()
     for draft in made:
         meters.submitted.labels(draft.target.family, actor.source).inc()
-    return [row.id for row in rows]
+    freezes = [_freeze(row) for row in rows if row.hold_id and not row.draft.adopts]
+    return Placed([row.id for row in rows], freezes, asked)
 
 
 def _adopt_files(actor: Actor, made: Sequence[Draft]) -> None:

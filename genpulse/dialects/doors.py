@@ -51,12 +51,15 @@ class DialectDoor(TaskDoor):
         made = self.drafts(wishes, batch)
 
         def create() -> Answer:
-            ids = services.write(self.actor(), made, batch)
+            placed = services.place(self.actor(), made, batch)
+            ids = placed.ids
             headers = {"X-GenPulse-Task-Id": str(ids[0])}
             if batch:
                 of = Task.objects.values_list("batch_id", flat=True).get(pk=ids[0])
                 headers["X-GenPulse-Batch-Id"] = str(of)
-            return Answer(status=status, body=said(ids), headers=headers, object_id=ids[0])
+            return Answer(
+                status=status, body=said(ids), headers=headers, object_id=ids[0], last=placed.pay
+            )
 
         answer: Answer | None = None
         try:

@@ -49,13 +49,17 @@ KEEP = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a creating view says; `object_id` lets a replay find the object again."""
+    """What a creating view says; `object_id` lets a replay find the object again.
+
+    `last` is done before the commit and nothing after it: what takes a lock that others wait for. It may still refuse.
+    """
 
     status: int
     body: dict[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
     object_id: UUID | None = None
     replayed: bool = False
+    last: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,12 +112,14 @@ def idempotent(
     `url`, or pass 64 KiB. Raises IdempotencyKeyReused, IdempotencyInProgress.
     """
     with transaction.atomic():
-        if scope is None:
-            return create()
-        row = _claim(scope)
-        if row is not None:
+        row = _claim(scope) if scope else None
+        if scope is None or row is not None:
             answer = create()
-            _keep(row, answer, whole=refresh is None)
+            with sql.together():
+                if row is not None:
+                    _keep(row, answer, whole=refresh is None)
+                if answer.last:
+                    answer.last()
             return answer
         kept = Idempotency.objects.get(owner=scope.owner, route=scope.route, key=scope.key)
     if bytes(kept.fingerprint) != scope.fingerprint:

@@ -106,11 +106,16 @@ def test_an_unknown_model_names_the_families(alice):
 
 
 def test_not_enough_credits_stores_nothing(alice):
-    poor = caller("bob")
-    answer = poor.post(URL, GOOD)
-    assert answer.status_code == 402
-    assert [answer.json()["required"], answer.json()["available"]] == ["0.1", "0"]
-    nothing_happened(alice)
+    poor = caller("bob", "tasks")
+    for url, body in ((URL, GOOD), ("/api/v1/batches", {**GOOD, "items": [{}]})):
+        answer = poor.post(url, body, Idempotency_Key="k")
+        assert answer.status_code == 402
+        assert [answer.json()["required"], answer.json()["available"]] == ["0.1", "0"]
+        nothing_happened(alice)
+    wallet.deposit(poor.user.account_id, 100_000, reason="test")
+    made = poor.post(URL, GOOD, Idempotency_Key="k")  # the refusal has left the key free
+    assert [made.status_code, "Idempotency-Replayed" in made] == [201, False]
+    assert wallet.balance(poor.user.account_id).held == 100_000
 
 
 def test_a_quote_above_max_price_is_refused(alice):
