@@ -2,6 +2,8 @@
 
 from collections import Counter
 from itertools import groupby
+from random import Random
+from statistics import quantiles
 
 import pytest
 from django.db import connection
@@ -29,6 +31,24 @@ def test_one_heavy_tenant_takes_no_more_than_its_share(floor):
     counts = floor.run(rounds=50)
     assert sum(counts.values()) == 400
     assert set(counts.values()) == {40}
+
+
+def test_who_asks_for_little_waits_two_service_times_at_most(floor):
+    """Two slots, 10 000 tasks of one, and nine who ask now and then: p95, in rounds of one service time each."""
+    floor.executor("gpu-1", 2)
+    floor.worker()
+    floor.queue("heavy", 10_000)
+    dice, came, waited = Random(7), {}, []
+    for now in range(150):
+        for number in range(9):
+            if dice.random() < 0.1:
+                [task] = floor.queue(f"light-{number}", 1)
+                came[task] = now
+        waited += [now - came[task] for task in floor.admit() if task in came]
+        floor.finish()
+    assert len(waited) > 100
+    assert quantiles(waited, n=20)[-1] <= 2
+    assert floor.counts(floor.order)["heavy/default"] == 300 - len(waited)  # nothing idles
 
 
 def test_a_tenant_that_comes_late_is_not_made_to_wait(floor):
