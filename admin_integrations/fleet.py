@@ -135,7 +135,7 @@ class Fleet:
     loaded_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def load(cls, asked: "Asked | None" = None) -> "Fleet":
+    def load(cls, asked: Asked | None = None) -> "Fleet":
         executors, credentials, cooldowns = asked or ask()
         return cls(
             executors=tuple(_executor(row) for row in executors.dicts()),

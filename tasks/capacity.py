@@ -41,7 +41,7 @@ def ask() -> Asked:
 class Capacity:
     """What is free at one moment, counted down as a round admits."""
 
-    def __init__(self, fleet: Fleet, asked: "Asked | None" = None) -> None:
+    def __init__(self, fleet: Fleet, asked: Asked | None = None) -> None:
         used, workers = asked or ask()
         self.fleet = fleet
         self.executors: Counter[UUID] = Counter()

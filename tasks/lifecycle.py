@@ -47,11 +47,8 @@ CLOSE_BATCHES = (
     + sql.unnest({"id": "uuid", "ended": "int"})
     + " WHERE b.id = new.id RETURNING b.id, b.account_id, b.open, b.winner_id"
 )
-HARMLESS = (
-    Admit,
-    Start,
-    Sending,
-)  # they end nothing, so no race is decided by them or decides about them
+# They end nothing, so no race is decided by them or decides about them.
+HARMLESS = (Admit, Start, Sending)
 RETRIES = 3
 NEVER = datetime.min.replace(tzinfo=UTC)
 RACE, RACE_LOST = "canceled_by_race", "Another task of the race was first."
